@@ -1,7 +1,6 @@
 package statsd
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -129,10 +128,9 @@ func FuzzParser(f *testing.F) {
 	})
 }
 
-// BenchmarkParser parses 1400-byte packets of 1000 names: half counters, 40 %
-// timers, 10 % gauges.
-func BenchmarkParser(b *testing.B) {
-	var packets [][]byte
+// benchmarkPackets are 1000 lines of 1000 names in 1400-byte packets: half
+// counters, 40 % timers, 10 % gauges.
+func benchmarkPackets() (packets [][]byte) {
 	var packet []byte
 	for i := range 1000 {
 		typ := [...]string{"c", "ms", "c", "ms", "c", "ms", "c", "ms", "c", "g"}[i%10]
@@ -142,10 +140,13 @@ func BenchmarkParser(b *testing.B) {
 		}
 		packet = append(packet, line...)
 	}
-	packets = append(packets, packet)
+	return append(packets, packet)
+}
+
+// BenchmarkParser parses without aggregating.
+func BenchmarkParser(b *testing.B) {
+	packets := benchmarkPackets()
 	p := Parser{Sanitize: true, OnBad: func(bad Bad) { b.Fatalf("bad line %q", bad.Line) }, OnValue: func(Value) {}}
-	size := len(bytes.Join(packets, nil))
-	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	lines := 0
 	for b.Loop() {
