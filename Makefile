@@ -22,11 +22,14 @@ lint: deps
 bench: deps ## the figures of docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./...
 
-# The race detector and later the Lua engine need a C compiler.
+# gcc: the race detector and later the Lua engine; node: tests compare with the real one.
 deps:
 	@command -v go >/dev/null || { echo "weir needs Go 1.26 or newer on PATH: https://go.dev/doc/install"; exit 1; }
-	@command -v gcc >/dev/null && exit 0; \
-	echo "deps: installing the Debian package gcc (C compiler for the race detector)"; \
-	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install a C compiler (gcc) by hand"; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or install gcc by hand"; exit 1; fi; \
-	$$sudo apt-get update -q && $$sudo apt-get install -yq --no-install-recommends gcc libc6-dev
+	@missing=; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "deps: installing the Debian packages$$missing (C compiler for the race detector; Node.js for tests against the real one)"; \
+	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install by hand:$$missing"; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or install by hand:$$missing"; exit 1; fi; \
+	$$sudo apt-get update -q && $$sudo apt-get install -yq --no-install-recommends $$missing
