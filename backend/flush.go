@@ -12,7 +12,13 @@ type Flush struct {
 	Timers    []Timer
 	Gauges    []Gauge
 	Sets      []Set
+
+	Processing  float64   // whole milliseconds spent on computing it (statsd_metrics.processing_time)
+	Percentiles []float64 // pctThreshold
 }
+
+// Count is the number of metrics in the flush: numStats.
+func (f *Flush) Count() int { return len(f.Counters) + len(f.Timers) + len(f.Gauges) + len(f.Sets) }
 
 // Counter is a sum over the interval.
 type Counter struct {

@@ -12,6 +12,10 @@ import (
 
 type recorder chan *backend.Flush
 
+func (recorder) Name() string { return "recorder" }
+
+func (recorder) Init(context.Context, backend.Environment) error { return nil }
+
 func (r recorder) Flush(_ context.Context, f *backend.Flush) error {
 	r <- f
 	return nil

@@ -28,6 +28,12 @@ func New(out io.Writer, percentiles []float64) *Console {
 	return c
 }
 
+// Name implements [backend.Backend].
+func (c *Console) Name() string { return "console" }
+
+// Init implements [backend.Backend]; there is nothing to prepare.
+func (c *Console) Init(context.Context, backend.Environment) error { return nil }
+
 // Flush implements [backend.Backend].
 func (c *Console) Flush(_ context.Context, f *backend.Flush) error {
 	var counters, rates, gauges, timers, data, sets inspect.Object

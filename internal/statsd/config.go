@@ -1,0 +1,62 @@
+package statsd
+
+import (
+	"io/fs"
+	"time"
+)
+
+// Config is everything a StatsD server is told (specification section 4.1). The
+// YAML file of weir run and the JavaScript file of weir statsd both end here.
+type Config struct {
+	Listen        []Listen
+	Management    string        // "host:port" of the management console; "" for none
+	FlushInterval time.Duration // at least a millisecond
+	Percentiles   []float64     // negative ones look at the top
+	Histograms    []Histogram
+	TimerMetrics  []string // calculatedTimerMetrics: cleaned names of the timer fields to keep; empty keeps all
+
+	DeleteCounters, DeleteTimers, DeleteSets, DeleteGauges bool // after a flush in which nothing arrived
+
+	GaugeTTL     int    // flushes a gauge outlives its last value under DeleteGauges, at least 1
+	Prefix       string // of the internal metrics
+	Sanitize     bool   // keyNameSanitize
+	KeyFlush     KeyFlush
+	DumpMessages bool // log every line
+	Debug        bool // log more
+	Healthy      bool // first answer of the management command health
+
+	// MaxNames bounds how many names are held at once over all kinds; values of
+	// further names are dropped, counted and one of them is named in the log. 0 means no bound.
+	MaxNames int
+}
+
+// Listen is one socket lines arrive on (specification section 1.6).
+type Listen struct {
+	Network string      // "udp", "udp4", "udp6", "tcp" or "unix" (stream)
+	Address string      // "host:port", or the path of the socket
+	Mode    fs.FileMode // permissions of a unix socket; 0 leaves them alone
+}
+
+// KeyFlush lists the busiest keys every Interval (keyFlush).
+type KeyFlush struct {
+	Interval time.Duration // 0 turns it off
+	Percent  float64       // of the keys, 100 by default
+	Path     string        // appended to; "" is standard output
+}
+
+// DefaultConfig is what the reference daemon does with an empty configuration,
+// with a bound on names that keeps a runaway client from taking all memory.
+func DefaultConfig() Config {
+	return Config{
+		Listen:        []Listen{{Network: "udp", Address: ":8125"}},
+		Management:    ":8126",
+		FlushInterval: 10 * time.Second,
+		Percentiles:   []float64{90},
+		GaugeTTL:      1,
+		Prefix:        "statsd",
+		Sanitize:      true,
+		KeyFlush:      KeyFlush{Percent: 100},
+		Healthy:       true,
+		MaxNames:      1_000_000,
+	}
+}
