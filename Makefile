@@ -2,8 +2,9 @@
 SHELL := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/weirhq/weir/internal/cli.version=$(VERSION)
+FUZZTIME := 60s
 
-.PHONY: run test bench lint build deps
+.PHONY: run test bench fuzz lint build deps deps-test
 
 run: build ## build Weir and start it with every default
 	exec bin/weir run
@@ -11,25 +12,42 @@ run: build ## build Weir and start it with every default
 build: deps ## build bin/weir
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
 
-test: lint build ## formatting, vet, staticcheck, unit and end-to-end tests with the race detector
-	go test -race ./...
+test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end tests with the race detector
+	go test -race -timeout 30m ./...
 
 lint: deps
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
 
-bench: deps ## the figures of docs/performance.md
-	go test -run '^$$' -bench . -benchmem ./...
+bench: build ## every figure of docs/performance.md next to its target
+	go run ./test/figures
 
-# gcc: the race detector and later the Lua engine; node: tests compare with the real one.
+fuzz: deps ## every fuzz target for $(FUZZTIME)
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+# install NAME PACKAGE...: the Debian packages, with a line that says what and why.
+define install
+	echo "deps: installing the Debian packages$(1) ($(2))"; \
+	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install by hand:$(1)"; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or install by hand:$(1)"; exit 1; fi; \
+	$$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -yq --no-install-recommends $(1)
+endef
+
 deps:
 	@command -v go >/dev/null || { echo "weir needs Go 1.26 or newer on PATH: https://go.dev/doc/install"; exit 1; }
+
+# gcc: the race detector; node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour.
+deps-test: deps
 	@missing=; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v nc >/dev/null || missing="$$missing netcat-openbsd"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
 	[ -n "$$missing" ] || exit 0; \
-	echo "deps: installing the Debian packages$$missing (C compiler for the race detector; Node.js for tests against the real one)"; \
-	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install by hand:$$missing"; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or install by hand:$$missing"; exit 1; fi; \
-	$$sudo apt-get update -q && $$sudo apt-get install -yq --no-install-recommends $$missing
+	$(call install,$$missing,a C compiler for the race detector; Node.js to run the real StatsD beside Weir; nc and curl for the tour)

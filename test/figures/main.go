@@ -1,0 +1,221 @@
+// Command figures measures what docs/performance.md promises and prints every
+// figure next to its target: the benchmarks beside the code, and start time
+// and idle memory of the real binary. make bench runs it.
+//
+// A figure that misses its target is marked, and does not fail the run: a
+// benchmark tells, tests decide.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// figure is one promise: a metric of a benchmark, or a measurement of the binary.
+type figure struct {
+	what      string
+	pkg       string // of the benchmark; "" for the binary
+	benchmark string // its name without "Benchmark", or the name of the measurement
+	unit      string // as the benchmark reports it
+	target    float64
+	atMost    bool // the target is an upper bound
+}
+
+var figures = []figure{
+	{"StatsD: parse and aggregate, lines per CPU-second", "./internal/statsd", "Aggregator", "Mlines/cpu-s", 10, false},
+	{"StatsD: allocations per line", "./internal/statsd", "Aggregator", "allocs/line", 0, true},
+	{"StatsD over UDP: lines per CPU-second", "./internal/statsd", "UDP", "Mlines/cpu-s", 4, false},
+	{"StatsD over UDP: packets sent that are neither processed nor counted", "./internal/statsd", "UDP", "unexplained", 0, true},
+	{"Store: append, values per second", "./internal/store", "Append", "Mvalues/s", 2, false},
+	{"Store: bytes per value on disk", "./internal/store", "BytesPerValue", "bytes/value", 2, true},
+	{"Store: topk(8) over 10 000 series x 120 points", "./internal/store", "TopK", "ms/topk", 60, true},
+	{"Store: 1000 reads of one series, 120 points", "./internal/store", "QuerySeries", "ms/1000reads", 100, true},
+	{"Store: heap while 1 M series are listed", "./internal/store", "List", "heap-MB", 100, true},
+	{"Binary: start until ready", "", "start", "ms", 200, true},
+	{"Binary: resident memory when idle", "", "idle", "MB", 40, true},
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "figures: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	measured := make(map[string]float64) // "benchmark unit"
+	var packages []string
+	for _, f := range figures {
+		if f.pkg != "" && !slices.Contains(packages, f.pkg) {
+			packages = append(packages, f.pkg)
+		}
+	}
+	for _, pkg := range packages {
+		if err := benchmark(pkg, measured); err != nil {
+			return err
+		}
+	}
+	if err := binary("bin/weir", measured); err != nil {
+		return err
+	}
+	fmt.Println()
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, "figure\tmeasured\ttarget\tratio\t")
+	for _, f := range figures {
+		value, ok := measured[f.pkg+" "+f.benchmark+" "+f.unit]
+		if !ok {
+			return fmt.Errorf("cannot find %q of benchmark %s in %s: was it renamed?", f.unit, f.benchmark, f.pkg)
+		}
+		sign, met := "at least", value >= f.target
+		if f.atMost {
+			sign, met = "at most", value <= f.target
+		}
+		mark := ""
+		if !met {
+			mark = "MISSED"
+		}
+		ratio := "-"
+		if f.target != 0 {
+			ratio = fmt.Sprintf("%.2f", value/f.target)
+		}
+		fmt.Fprintf(out, "%s\t%.4g %s\t%s %g\t%s\t%s\n", f.what, value, f.unit, sign, f.target, ratio, mark)
+	}
+	return out.Flush()
+}
+
+// benchmark runs the benchmarks of pkg that are among the figures and collects
+// what they report.
+func benchmark(pkg string, measured map[string]float64) error {
+	var names []string
+	for _, f := range figures {
+		if f.pkg == pkg && !slices.Contains(names, f.benchmark) {
+			names = append(names, f.benchmark)
+		}
+	}
+	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^Benchmark("+strings.Join(names, "|")+")$", "-benchmem", "-timeout", "20m", pkg)
+	var text bytes.Buffer
+	cmd.Stdout = io.MultiWriter(os.Stdout, &text)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("cannot run the benchmarks of %s: %w", pkg, err)
+	}
+	lines := bufio.NewScanner(&text)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "Benchmark"), "-")
+		for i := 2; i+1 < len(fields); i += 2 {
+			if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				measured[pkg+" "+name+" "+fields[i+1]] = value
+			}
+		}
+	}
+	return lines.Err()
+}
+
+// idleFor is how long the binary runs before its memory is read.
+const idleFor = 15 * time.Second
+
+// binary starts path with an empty data directory and measures the time until
+// /-/ready answers 200 (the best of five starts, in milliseconds) and the
+// resident memory after idleFor.
+func binary(path string, measured map[string]float64) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "weir-figures-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "weir.yaml")
+	text := fmt.Sprintf("data: %s\nhttp: {listen: %q}\nsources:\n  statsd: [{listen: \"udp://127.0.0.1:0\"}]\nstatsd:\n  management: {listen: \"127.0.0.1:0\"}\n",
+		filepath.Join(dir, "data"), address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return err
+	}
+	best := time.Duration(0)
+	for i := range 5 {
+		took, memory, err := startOnce(path, config, address, i == 4)
+		if err != nil {
+			return err
+		}
+		if best == 0 || took < best {
+			best = took
+		}
+		if memory > 0 {
+			measured[" idle MB"] = memory
+		}
+	}
+	measured[" start ms"] = float64(best.Microseconds()) / 1000
+	return nil
+}
+
+func startOnce(path, config, address string, idle bool) (took time.Duration, megabytes float64, err error) {
+	var logs bytes.Buffer
+	cmd := exec.Command(path, "run", "-c", config)
+	cmd.Stdout, cmd.Stderr = &logs, &logs
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, 0, fmt.Errorf("cannot start %s: %w", path, err)
+	}
+	defer func() {
+		stop := cmd.Process.Signal(syscall.SIGTERM)
+		err = errors.Join(err, stop, cmd.Wait())
+	}()
+	for {
+		if time.Since(begin) > 10*time.Second {
+			return 0, 0, fmt.Errorf("%s is not ready after 10 s: %s", path, logs.String())
+		}
+		answer, err := http.Get("http://" + address + "/-/ready")
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	took = time.Since(begin)
+	if !idle {
+		return took, 0, nil
+	}
+	time.Sleep(idleFor)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	_, after, _ := strings.Cut(string(status), "VmRSS:")
+	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	return took, kilobytes / 1024, err
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
