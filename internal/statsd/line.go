@@ -74,7 +74,7 @@ func (p *Parser) line(line []byte) {
 	name, bits, hasBits := bytes.Cut(metric, []byte{':'})
 	p.key = p.key[:0]
 	if p.Sanitize {
-		p.key = appendSanitized(p.key, name)
+		p.key = AppendSanitized(p.key, name)
 	} else {
 		p.key = append(p.key, name...)
 	}
@@ -202,9 +202,10 @@ var keep = func() (set [256]bool) {
 	return set
 }()
 
-// appendSanitized appends name with runs of white space as one "_", "/" as
+// AppendSanitized appends name to dst with runs of white space as one "_", "/" as
 // "-" and everything outside A-Za-z0-9_-.;= deleted (specification section 1.3).
-func appendSanitized(dst, name []byte) []byte {
+// Backends need it when keyNameSanitize is off.
+func AppendSanitized(dst, name []byte) []byte {
 	start := len(dst)
 	return sanitizeInPlace(append(dst, name...), start)
 }
