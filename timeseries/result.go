@@ -17,37 +17,72 @@ type Group struct {
 // 2.5, R12 to R14): normalised series, their point by point sum, and statistics.
 // It takes the Data of the groups over and changes them.
 func Assemble(q Query, g Grid, groups []Group) *Result {
-	if g.partial() && !reaches(groups, g.Count) {
-		g.Count--
+	g = g.trim(groups)
+	r := answer(q, g)
+	r.Series = seriesOf(q, g, groups)
+	for _, s := range r.Series {
+		AddPoints(r.Total, s.Data)
 	}
+	r.Statistics = statisticsOf(q, g, r.Total)
+	return r
+}
+
+// AssembleTop makes the answer to a top-k query. all holds the points of all
+// matching series added up, groups those of the items in their order; without
+// Options.WithSeries there are none. It takes the Data over and changes them.
+func AssembleTop(q Query, g Grid, items []TopItem, all Group, groups []Group) *TopResult {
+	g = g.trim([]Group{all})
+	r := answer(q, g)
+	for _, s := range seriesOf(q, g, []Group{all}) {
+		AddPoints(r.Total, s.Data)
+	}
+	r.Series = seriesOf(q, g, groups)
+	r.Statistics = statisticsOf(q, g, r.Total)
+	return &TopResult{Items: items, Result: *r}
+}
+
+// answer is a result without series, every point of Total still unknown.
+func answer(q Query, g Grid) *Result {
 	r := &Result{
 		Schema: q.Schema, Tags: q.Tags, Start: g.Start, End: q.End, Step: g.Step, RawStep: g.RawStep, Count: g.Count,
-		Series: make([]Series, 0, len(groups)*len(q.Schema.Metrics)), Total: make([]float64, g.Count), SourceAggregation: "raw",
+		Total: make([]float64, g.Count), SourceAggregation: "raw",
 	}
 	for i := range r.Total {
 		r.Total[i] = math.NaN()
 	}
-	statistics := func(data []float64) *Statistics {
-		if q.NoStatistics {
-			return nil
-		}
-		if g.Initial {
-			data = data[1:]
-		}
-		s := NewStatistics(data, g.Step, q.KeepTotal, q.Schema.Type)
-		return &s
-	}
+	return r
+}
+
+func seriesOf(q Query, g Grid, groups []Group) []Series {
+	list := make([]Series, 0, len(groups)*len(q.Schema.Metrics))
 	for _, group := range groups {
 		tags := merge(q.Tags, group.Tags)
 		for m, label := range q.Schema.Metrics {
 			data := group.Data[m][:g.Count]
 			q.normalize(data)
-			AddPoints(r.Total, data)
-			r.Series = append(r.Series, Series{Label: label, Tags: tags, Data: data, Statistics: statistics(data)})
+			list = append(list, Series{Label: label, Tags: tags, Data: data, Statistics: statisticsOf(q, g, data)})
 		}
 	}
-	r.Statistics = statistics(r.Total)
-	return r
+	return list
+}
+
+func statisticsOf(q Query, g Grid, data []float64) *Statistics {
+	if q.NoStatistics {
+		return nil
+	}
+	if g.Initial {
+		data = data[1:]
+	}
+	s := NewStatistics(data, g.Step, q.KeepTotal, q.Schema.Type)
+	return &s
+}
+
+// trim drops a trailing slot in which no series has a value.
+func (g Grid) trim(groups []Group) Grid {
+	if g.partial() && !reaches(groups, g.Count) {
+		g.Count--
+	}
+	return g
 }
 
 // reaches reports whether any series has a value in the last of count slots.
