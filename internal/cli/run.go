@@ -34,7 +34,7 @@ func runCommand() *cobra.Command {
 			aggregator := statsd.NewAggregator(statsd.Options{
 				Prefix: "statsd", Sanitize: true, Statistics: statsd.NewStatistics(interval.Seconds(), percentiles, nil, nil),
 			}, func(statsd.Bad) {}) // counted in statsd.bad_lines_seen
-			server := statsd.NewServer(statsdAddress, interval, aggregator, []backend.Backend{console.New(cmd.OutOrStdout(), percentiles)}, log)
+			server := statsd.NewServer(statsdAddress, interval, aggregator, []backend.Backend{console.New(cmd.OutOrStdout(), console.Config{})}, log)
 			if err := server.Start(); err != nil {
 				return err
 			}

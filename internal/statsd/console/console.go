@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/backend"
@@ -13,29 +14,58 @@ import (
 	"github.com/weirhq/weir/internal/statsd/inspect"
 )
 
-// Console writes flushes to a writer.
-type Console struct {
-	out         io.Writer
-	percentiles inspect.Array
+// Config is what can be chosen.
+type Config struct {
+	Pretty bool // console.prettyprint: deeper objects are shown, in colours
 }
 
-// New returns a Console that writes to out; percentiles is shown with every flush.
-func New(out io.Writer, percentiles []float64) *Console {
-	c := &Console{out: out}
-	for _, p := range percentiles {
-		c.percentiles = append(c.percentiles, p)
+// Backend writes flushes to a writer.
+type Backend struct {
+	out     io.Writer
+	printer inspect.Printer
+
+	lastFlush, lastException atomic.Int64 // Unix seconds
+}
+
+// New returns a Backend that writes to out, one Write per flush.
+func New(out io.Writer, config Config) *Backend {
+	b := &Backend{out: out, printer: inspect.Printer{Depth: 2, Number: statsd.FormatNumber}}
+	if config.Pretty {
+		b.printer.Depth, b.printer.Colors = 5, true
 	}
-	return c
+	return b
 }
 
 // Name implements [backend.Backend].
-func (c *Console) Name() string { return "console" }
+func (*Backend) Name() string { return "console" }
 
-// Init implements [backend.Backend]; there is nothing to prepare.
-func (c *Console) Init(context.Context, backend.Environment) error { return nil }
+// Init implements [backend.Backend].
+func (b *Backend) Init(_ context.Context, env backend.Environment) error {
+	b.lastFlush.Store(env.Startup)
+	b.lastException.Store(env.Startup)
+	return nil
+}
 
 // Flush implements [backend.Backend].
-func (c *Console) Flush(_ context.Context, f *backend.Flush) error {
+func (b *Backend) Flush(_ context.Context, f *backend.Flush) error {
+	when := dateText(time.Unix(f.Timestamp, 0))
+	if _, err := fmt.Fprintf(b.out, "Flushing stats at  %s\n%s\n", when, b.printer.Sprint(hash(f))); err != nil {
+		b.lastException.Store(time.Now().Unix())
+		return fmt.Errorf("cannot print the flush: %w", err)
+	}
+	b.lastFlush.Store(f.Timestamp)
+	return nil
+}
+
+// Status implements [backend.StatusReporter]. The names are not those that are
+// shown as an age, so both times are printed as they are.
+func (b *Backend) Status(write func(stat string, value float64)) {
+	write("lastFlush", float64(b.lastFlush.Load()))
+	write("lastException", float64(b.lastException.Load()))
+}
+
+// hash is the part of the metrics hash that is printed.
+func hash(f *backend.Flush) inspect.Object {
 	var counters, rates, gauges, timers, data, sets inspect.Object
 	for _, m := range f.Counters {
 		counters = append(counters, inspect.Entry{Name: m.Name, Value: m.Value})
@@ -45,11 +75,7 @@ func (c *Console) Flush(_ context.Context, f *backend.Flush) error {
 		gauges = append(gauges, inspect.Entry{Name: m.Name, Value: m.Value})
 	}
 	for _, m := range f.Timers {
-		values := make(inspect.Array, len(m.Values))
-		for i, v := range m.Values {
-			values[i] = v
-		}
-		timers = append(timers, inspect.Entry{Name: m.Name, Value: values})
+		timers = append(timers, inspect.Entry{Name: m.Name, Value: numbers(m.Values)})
 		fields := object(m.Fields)
 		if m.Histogram != nil {
 			fields = append(fields, inspect.Entry{Name: "histogram", Value: object(m.Histogram)})
@@ -63,16 +89,19 @@ func (c *Console) Flush(_ context.Context, f *backend.Flush) error {
 		}
 		sets = append(sets, inspect.Entry{Name: m.Name, Value: members})
 	}
-	text := inspect.Printer{Depth: 2, Number: statsd.FormatNumber}.Sprint(inspect.Object{
+	return inspect.Object{
 		{Name: "counters", Value: counters}, {Name: "timers", Value: timers}, {Name: "gauges", Value: gauges},
 		{Name: "timer_data", Value: data}, {Name: "counter_rates", Value: rates}, {Name: "sets", Value: sets},
-		{Name: "pctThreshold", Value: c.percentiles},
-	})
-	when := time.Unix(f.Timestamp, 0)
-	if _, err := fmt.Fprintf(c.out, "Flushing stats at  %s\n%s\n", when.Format("Mon Jan 02 2006 15:04:05 GMT-0700 (MST)"), text); err != nil {
-		return fmt.Errorf("cannot print the flush: %w", err)
+		{Name: "pctThreshold", Value: numbers(f.Percentiles)},
 	}
-	return nil
+}
+
+func numbers(values []float64) inspect.Array {
+	a := make(inspect.Array, len(values))
+	for i, v := range values {
+		a[i] = v
+	}
+	return a
 }
 
 func object(fields []backend.Field) inspect.Object {

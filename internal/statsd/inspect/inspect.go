@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"unicode/utf8"
 )
 
 // Object is a JavaScript object: named values in order.
@@ -23,13 +22,26 @@ type Entry struct {
 // Array is a JavaScript array of the same kinds of value.
 type Array []any
 
-// maxArray is how many items of an array are shown.
-const maxArray = 100
+// What is shown of long values.
+const (
+	maxArray  = 100   // items of an array
+	maxString = 10000 // UTF-16 units of a string
+)
+
+// The colours util.inspect uses, as ANSI codes that switch them on and off.
+type color struct{ on, off string }
+
+var (
+	green  = color{"\x1b[32m", "\x1b[39m"} // strings
+	yellow = color{"\x1b[33m", "\x1b[39m"} // numbers
+	cyan   = color{"\x1b[36m", "\x1b[39m"} // [Object], [Array]
+)
 
 // Printer holds what differs between the callers.
 type Printer struct {
 	Depth  int                  // containers deeper than this show as [Object] or [Array]
 	Number func(float64) string // String(v) of JavaScript
+	Colors bool                 // mark numbers, strings and what is left out with ANSI colours
 }
 
 // Sprint returns v as util.inspect prints it. It panics on a kind of value it does not know.
@@ -47,17 +59,18 @@ func (s *state) format(v any, level int) string {
 	switch v := v.(type) {
 	case float64:
 		if v == 0 && math.Signbit(v) {
-			return "-0"
+			return s.paint(yellow, "-0")
 		}
-		return s.Number(v)
+		return s.paint(yellow, s.Number(v))
 	case string:
-		return quote(v)
+		shown, more := truncate(v)
+		return s.paint(green, quote(shown)) + more
 	case Object:
 		if len(v) == 0 {
 			return "{}"
 		}
 		if level > s.Depth {
-			return "[Object]"
+			return s.paint(cyan, "[Object]")
 		}
 		s.current = level
 		entries := make([]string, len(v))
@@ -65,7 +78,7 @@ func (s *state) format(v any, level int) string {
 		for i, e := range v {
 			name := e.Name
 			if !isIdentifier(name) {
-				name = quote(name)
+				name = s.paint(green, quote(name))
 			}
 			entries[i] = name + ": " + s.format(e.Value, level+1)
 		}
@@ -76,7 +89,7 @@ func (s *state) format(v any, level int) string {
 			return "[]"
 		}
 		if level > s.Depth {
-			return "[Array]"
+			return s.paint(cyan, "[Array]")
 		}
 		s.current = level
 		shown := min(len(v), maxArray)
@@ -105,13 +118,61 @@ func (s *state) format(v any, level int) string {
 	panic(fmt.Sprintf("BUG: inspect of %T", v))
 }
 
+func (s *state) paint(c color, text string) string {
+	if !s.Colors {
+		return text
+	}
+	return c.on + text + c.off
+}
+
+// length is how long text is on the screen, in UTF-16 units as Node counts
+// them; colours take no room.
+func (s *state) length(text string) int {
+	n := utf16Length(text)
+	if s.Colors {
+		n -= strings.Count(text, "\x1b[") * len("\x1b[39m")
+	}
+	return n
+}
+
+func utf16Length(text string) int {
+	n := 0
+	for _, r := range text {
+		if n++; r > 0xFFFF {
+			n++
+		}
+	}
+	return n
+}
+
+// truncate cuts a string that is too long to show and says how much is missing.
+func truncate(text string) (shown, more string) {
+	if len(text) <= maxString {
+		return text, ""
+	}
+	total, n := utf16Length(text), 0
+	for i, r := range text {
+		if r > 0xFFFF {
+			n++
+		}
+		if n++; n > maxString {
+			rest := total - maxString
+			if rest == 1 {
+				return text[:i], "... 1 more character"
+			}
+			return text[:i], fmt.Sprintf("... %d more characters", rest)
+		}
+	}
+	return text, ""
+}
+
 // join puts the entries on one line where they are short and not nested deeply.
 func (s *state) join(entries []string, open, shut string, level int, grouped bool) string {
 	if !grouped && s.current-level < 3 {
 		length := len(entries) + (len(entries) + s.indent + 1 + 10)
 		newline := false
 		for _, e := range entries {
-			length += utf8.RuneCountInString(e)
+			length += s.length(e)
 			newline = newline || strings.Contains(e, "\n")
 		}
 		if length <= 80 && !newline {
@@ -127,7 +188,7 @@ func (s *state) group(entries []string, n int, numeric bool) []string {
 	const separator = 2
 	longest, total := 0, n*separator
 	for _, e := range entries[:n] {
-		length := utf8.RuneCountInString(e)
+		length := s.length(e)
 		longest, total = max(longest, length), total+length
 	}
 	width := longest + separator
@@ -142,7 +203,7 @@ func (s *state) group(entries []string, n int, numeric bool) []string {
 	}
 	widths := make([]int, columns)
 	for i, e := range entries[:n] {
-		widths[i%columns] = max(widths[i%columns], utf8.RuneCountInString(e)+separator)
+		widths[i%columns] = max(widths[i%columns], s.length(e)+separator)
 	}
 	var rows []string
 	for start := 0; start < n; start += columns {
@@ -155,7 +216,7 @@ func (s *state) group(entries []string, n int, numeric bool) []string {
 			} else {
 				space -= separator
 			}
-			pad := strings.Repeat(" ", max(space-utf8.RuneCountInString(cell), 0))
+			pad := strings.Repeat(" ", max(space-s.length(cell), 0))
 			switch {
 			case numeric:
 				row.WriteString(pad + cell)
@@ -192,6 +253,11 @@ func quote(text string) string {
 	out := []byte{q}
 	for i := 0; i < len(text); i++ {
 		c := text[i]
+		if c == 0xC2 && i+1 < len(text) && text[i+1] >= 0x80 && text[i+1] <= 0x9F { // U+0080 to U+009F in UTF-8
+			i++
+			out = fmt.Appendf(out, `\x%02X`, text[i])
+			continue
+		}
 		if j := strings.IndexByte("\n\t\r\b\f", c); j >= 0 {
 			out = append(out, '\\', "ntrbf"[j])
 		} else if c == '\\' || c == q && q == '\'' {

@@ -25,6 +25,9 @@ func TestSprintMatchesNode(t *testing.T) {
 		Object{{"a", Object{{"b", Object{{"c", Object{{"d", 1.0}}}}}}}},
 		Object{{"a", Object{{"b", Object{{"c", Array{1.0}}}}}}},
 		Object{{"a", Object{{"b", Object{{"c", Object{}}}}}}},
+		Object{{"a", Object{{"b", Object{{"c", Object{{"d", Object{{"e", Object{{"f", Object{{"g", 1.0}}}}}}}}}}}}}},
+		Object{{"s", Array{strings.Repeat("x", 10000), strings.Repeat("y", 10001), strings.Repeat("z", 10003)}}},
+		Array{"\u0085\u009f", "\U0001F600", strings.Repeat("\U0001F600", 30), strings.Repeat("\U0001F600", 40)},
 	}
 	for _, n := range []int{1, 6, 7, 8, 13, 26, 27, 99, 100, 101, 102, 250} {
 		values = append(values, numbers(n, 1), numbers(n, 731), Object{{"deep", Object{{"er", numbers(n, 97)}}}})
@@ -34,19 +37,21 @@ func TestSprintMatchesNode(t *testing.T) {
 	for _, v := range values {
 		source.WriteString(script(v) + ",")
 	}
-	source.WriteString("];console.log(JSON.stringify(v.map(x=>i(x))))")
+	source.WriteString("];console.log(JSON.stringify([v.map(x=>i(x)),v.map(x=>i(x,{depth:5,colors:true}))]))")
 	out, err := exec.Command("node", "-e", source.String()).Output()
 	if err != nil {
 		t.Fatalf("cannot run node, which make test installs: %v", err)
 	}
-	var want []string
+	var want [2][]string
 	if err := json.Unmarshal(out, &want); err != nil {
 		t.Fatal(err)
 	}
-	p := Printer{Depth: 2, Number: func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }}
-	for i, v := range values {
-		if got := p.Sprint(v); got != want[i] {
-			t.Errorf("\n got %s\nwant %s", got, want[i])
+	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+	for i, p := range []Printer{{Depth: 2, Number: number}, {Depth: 5, Number: number, Colors: true}} {
+		for j, v := range values {
+			if got := p.Sprint(v); got != want[i][j] {
+				t.Errorf("\n got %s\nwant %s", got, want[i][j])
+			}
 		}
 	}
 }
