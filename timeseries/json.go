@@ -13,10 +13,10 @@ import (
 // whole numbers have no decimals.
 
 // MarshalJSON renders the union of both result shapes.
-func (r *Result) MarshalJSON() ([]byte, error) { return json.Marshal(r.json()) }
+func (r Result) MarshalJSON() ([]byte, error) { return json.Marshal(r.json()) }
 
 // MarshalJSON renders the result with the items as topk.
-func (r *TopResult) MarshalJSON() ([]byte, error) {
+func (r TopResult) MarshalJSON() ([]byte, error) {
 	out := topResultJSON{Items: make([]topItemJSON, len(r.Items)), resultJSON: r.json()}
 	for i, item := range r.Items {
 		out.Items[i] = topItemJSON{Tags: notNil(item.Tags), Value: number(item.Value), Partials: make(map[string]number, len(item.Partials))}
@@ -29,7 +29,7 @@ func (r *TopResult) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON renders statistics by the names of the contract; a total that is
 // not defined is left out.
-func (s *Statistics) MarshalJSON() ([]byte, error) { return json.Marshal(s.json()) }
+func (s Statistics) MarshalJSON() ([]byte, error) { return json.Marshal(s.json()) }
 
 // UnmarshalJSON reads what MarshalJSON renders. Of the schema only the name is there.
 func (r *Result) UnmarshalJSON(text []byte) error {

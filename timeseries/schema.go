@@ -19,10 +19,11 @@ const (
 
 // Limits of what a schema and a point may hold.
 const (
-	MaxTags       = 64   // tags of a schema
-	MaxMetrics    = 256  // metrics of a schema
-	MaxTagValue   = 1024 // bytes of one tag value
-	MaxNameLength = 255  // bytes of the name of a schema, a tag or a metric
+	MaxTags       = 64      // tags of a schema
+	MaxMetrics    = 256     // metrics of a schema
+	MaxTagValue   = 1024    // bytes of one tag value
+	MaxNameLength = 255     // bytes of the name of a schema, a tag or a metric
+	MaxStep       = 1 << 30 // seconds of a step or heartbeat, about 34 years
 )
 
 // Schema is the definition of a kind of series: "prefix:rest", the seconds
@@ -66,8 +67,11 @@ func (s *Schema) Validate() error {
 	if !ok || prefix == "" || rest == "" || strings.ContainsAny(rest, ": ") || strings.ContainsAny(prefix, " ") || len(s.Name) > MaxNameLength {
 		return fmt.Errorf("cannot use schema %q: its name must be prefix:rest with one colon, no spaces and at most %d bytes", s.Name, MaxNameLength)
 	}
-	if s.Step < 1 {
-		return fmt.Errorf("cannot use schema %q: step %d must be at least 1 second", s.Name, s.Step)
+	if s.Step < 1 || s.Step > MaxStep {
+		return fmt.Errorf("cannot use schema %q: step %d must be 1 to %d seconds", s.Name, s.Step, MaxStep)
+	}
+	if s.Heartbeat < 0 || s.Heartbeat > MaxStep {
+		return fmt.Errorf("cannot use schema %q: heartbeat %d must be 0 (two steps) to %d seconds", s.Name, s.Heartbeat, MaxStep)
 	}
 	if len(s.Metrics) == 0 || len(s.Metrics) > MaxMetrics || len(s.Tags) > MaxTags {
 		return fmt.Errorf("cannot use schema %q: %d tags and %d metrics, want at most %d tags and 1 to %d metrics", s.Name, len(s.Tags), len(s.Metrics), MaxTags, MaxMetrics)
