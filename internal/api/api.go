@@ -1,0 +1,203 @@
+// Package api is how people and programs ask Weir: the native HTTP API under
+// /api/v1/, self metrics, health, and a status page. docs/queries.md describes it.
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
+)
+
+// Dependencies are what the API answers from. Only Registry and Log are required.
+// The functions are called from any goroutine.
+type Dependencies struct {
+	Driver   timeseries.Driver  // nil when no store is configured: questions are answered with 503
+	Catalog  timeseries.Catalog // names the schemas; nil like Driver
+	Registry *telemetry.Registry
+	Log      *slog.Logger
+
+	Version string
+	Started time.Time       // when the daemon started
+	Ready   func() error    // why the daemon is not ready yet, nil when it is
+	Sources func() []Source // what takes data in
+	Stats   func() Stats    // what the store holds
+
+	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
+	Token string
+}
+
+// Source is one thing that takes data in.
+type Source struct {
+	Name      string // "statsd"
+	Listen    []string
+	LastInput time.Time // when data arrived last; zero for never
+	LastFlush time.Time // zero for a source that does not flush, or has not yet
+	NextFlush time.Time
+}
+
+// Stats are figures of the store.
+type Stats struct {
+	Series    int
+	DiskBytes int64
+}
+
+// Bounds of one request.
+const (
+	maxBody      = 1 << 20 // bytes of a request body
+	maxHeader    = 1 << 16 // bytes of a request line with its headers
+	queryTimeout = 30 * time.Second
+	listTimeout  = 10 * time.Minute
+	placeTimeout = 10 * time.Second // to wait while many others ask
+	writeTimeout = 60 * time.Second // for an answer, and for every part of one that streams
+)
+
+// NewServer returns an http.Server for the handler with bounds on time and
+// header size; the caller listens and shuts it down.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken clients
+	}
+}
+
+type server struct{ Dependencies }
+
+// answer writes an answer, or returns why there is none and has written nothing.
+type answer func(http.ResponseWriter, *http.Request, *parameters) error
+
+// New returns the handler of everything Weir serves over HTTP. It starts nothing.
+func New(d Dependencies) http.Handler {
+	s := &server{d}
+	closed := http.NewServeMux() // behind the token
+	running := make(chan struct{}, 4*runtime.GOMAXPROCS(0))
+	listing := make(chan struct{}, 4) // apart: a client that reads slowly holds its place long
+	ask := func(path string, known []string, places chan struct{}, timeout time.Duration, answer answer) {
+		handler := s.question(known, places, timeout, answer)
+		closed.HandleFunc("GET "+path, handler)
+		closed.HandleFunc("POST "+path, handler)
+	}
+	ask("/api/v1/query", queryParameters, running, queryTimeout, s.query)
+	ask("/api/v1/total", totalParameters, running, queryTimeout, s.total)
+	ask("/api/v1/topk", topkParameters, running, queryTimeout, s.topk)
+	ask("/api/v1/schemas", nil, running, queryTimeout, s.schemas)
+	ask("/api/v1/series", seriesParameters, listing, listTimeout, s.series)
+	closed.HandleFunc("GET /api/v1/status", s.status)
+	closed.Handle("GET /metrics", d.Registry.Handler())
+	closed.HandleFunc("GET /{$}", s.page)
+	closed.HandleFunc("/", unknownPath)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "healthy\n") })
+	mux.HandleFunc("GET /-/ready", s.ready)
+	mux.Handle("/", s.guard(closed))
+	return secure(mux)
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := s.notReady(); err != nil {
+		writeText(w, http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+		return
+	}
+	writeText(w, http.StatusOK, "ready\n")
+}
+
+func (s *server) notReady() error {
+	if s.Ready == nil {
+		return nil
+	}
+	return s.Ready()
+}
+
+// guard lets only requests with the token through: as a bearer token, or as the
+// password of basic authentication, which is what a browser can offer.
+func (s *server) guard(next http.Handler) http.Handler {
+	if s.Token == "" {
+		return next
+	}
+	want := sha256.Sum256([]byte(s.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			_, shown, _ = r.BasicAuth()
+		}
+		got := sha256.Sum256([]byte(shown))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Add("WWW-Authenticate", `Bearer realm="weir"`)
+			w.Header().Add("WWW-Authenticate", `Basic realm="weir"`)
+			writeError(w, &Error{http.StatusUnauthorized, "unauthorized", "a token is needed: send the header Authorization: Bearer TOKEN"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// secure adds what keeps a browser from guessing and from running anything.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// question wraps an answer: parameters read and checked, a bound on how many are
+// computed at once (the capacity of places) and for how long, errors as JSON.
+func (s *server) question(names []string, places chan struct{}, timeout time.Duration, answer answer) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		err := s.ask(w, r.WithContext(ctx), names, places, answer)
+		if err == nil || errors.Is(r.Context().Err(), context.Canceled) {
+			return // in the second case the caller went away, and nobody reads an error
+		}
+		var known *Error
+		if !errors.As(err, &known) {
+			known = classify(err, timeout)
+		}
+		if known.Status == http.StatusInternalServerError {
+			s.Log.Error("cannot answer", "path", r.URL.Path, "error", err)
+		}
+		writeError(w, known)
+	}
+}
+
+func (s *server) ask(w http.ResponseWriter, r *http.Request, names []string, places chan struct{}, answer answer) error {
+	p, err := readParameters(w, r, names)
+	if err != nil {
+		return err
+	}
+	if s.Driver == nil || s.Catalog == nil {
+		return &Error{http.StatusServiceUnavailable, "no_store", "there is no store to ask: the configuration writes to none"}
+	}
+	if err := s.notReady(); err != nil {
+		return &Error{http.StatusServiceUnavailable, "not_ready", "not ready: " + err.Error()}
+	}
+	wait := time.NewTimer(placeTimeout)
+	defer wait.Stop()
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+		return answer(w, r, p)
+	case <-wait.C:
+		return &Error{http.StatusServiceUnavailable, "busy", "too many questions at once: try again later"}
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+}

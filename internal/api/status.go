@@ -1,0 +1,118 @@
+package api
+
+import (
+	_ "embed"
+	"html/template"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+type statusJSON struct {
+	Version  string        `json:"version"`
+	Now      int64         `json:"now"`
+	Started  int64         `json:"started"`
+	Uptime   int64         `json:"uptime"` // seconds
+	Ready    bool          `json:"ready"`
+	Reason   string        `json:"reason,omitempty"` // why it is not ready
+	Sources  []sourceJSON  `json:"sources"`
+	Ledger   []accountJSON `json:"ledger"`
+	Balanced bool          `json:"balanced"`
+	Store    *storeJSON    `json:"store"` // null without one
+}
+
+type sourceJSON struct {
+	Name      string   `json:"name"`
+	Listen    []string `json:"listen"`
+	LastInput int64    `json:"last_input,omitempty"`
+	LastFlush int64    `json:"last_flush,omitempty"`
+	NextFlush int64    `json:"next_flush,omitempty"`
+}
+
+type accountJSON struct {
+	telemetry.Account
+	Balanced   bool  `json:"balanced"`
+	Difference int64 `json:"difference"` // received and neither passed, buffered nor discarded: on its way, or lost when it stays
+}
+
+type storeJSON struct {
+	Schemas   int64 `json:"schemas"`
+	Series    int64 `json:"series"`
+	DiskBytes int64 `json:"disk_bytes"`
+}
+
+// now is everything the status page shows.
+func (s *server) now(r *http.Request) (statusJSON, error) {
+	now := time.Now()
+	answer := statusJSON{Version: s.Version, Now: now.Unix(), Ready: true, Balanced: true, Sources: []sourceJSON{}, Ledger: []accountJSON{}}
+	if !s.Started.IsZero() {
+		answer.Started, answer.Uptime = s.Started.Unix(), int64(now.Sub(s.Started)/time.Second)
+	}
+	if err := s.notReady(); err != nil {
+		answer.Ready, answer.Reason = false, err.Error()
+	}
+	if s.Sources != nil {
+		for _, source := range s.Sources() {
+			listen := append([]string{}, source.Listen...)
+			answer.Sources = append(answer.Sources, sourceJSON{source.Name, listen, unix(source.LastInput), unix(source.LastFlush), unix(source.NextFlush)})
+		}
+	}
+	for _, account := range s.Registry.Accounts() {
+		difference := account.Received - account.Passed - account.Buffered - account.Lost()
+		answer.Ledger = append(answer.Ledger, accountJSON{account, account.Balanced(), difference})
+		answer.Balanced = answer.Balanced && account.Balanced()
+	}
+	if s.Stats != nil && s.Catalog != nil && answer.Ready {
+		schemas, err := s.Catalog.Schemas(r.Context())
+		if err != nil {
+			return answer, err
+		}
+		stats := s.Stats()
+		answer.Store = &storeJSON{int64(len(schemas)), int64(stats.Series), stats.DiskBytes}
+	}
+	return answer, nil
+}
+
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func (s *server) status(w http.ResponseWriter, r *http.Request) {
+	answer, err := s.now(r)
+	if err != nil {
+		writeError(w, classify(err, queryTimeout))
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+//go:embed status.html
+var pageText string
+
+var pageTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
+	"clock": clock, "age": age, "count": count, "bytes": bytesText, "join": strings.Join,
+	"span": func(seconds int64) string { return span(time.Duration(seconds) * time.Second) },
+}).Parse(pageText))
+
+// page is the same as HTML.
+func (s *server) page(w http.ResponseWriter, r *http.Request) {
+	answer, err := s.now(r)
+	if err != nil {
+		s.Log.Error("cannot show the status", "error", err)
+		writeText(w, http.StatusInternalServerError, "cannot show the status: "+err.Error()+"\n")
+		return
+	}
+	var b strings.Builder
+	if err := pageTemplate.Execute(&b, answer); err != nil {
+		s.Log.Error("cannot show the status", "error", err)
+		writeText(w, http.StatusInternalServerError, "cannot show the status: "+err.Error()+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write([]byte(b.String()))
+}
