@@ -24,7 +24,7 @@ func (p *Point) Validate() error {
 	}
 	for i, tag := range p.Tags {
 		if len(tag) > MaxTagValue {
-			return fmt.Errorf("cannot append to %q: tag %s is %d bytes long, at most %d are allowed: %.60q...", s.Name, s.Tags[i], len(tag), MaxTagValue, tag)
+			return fmt.Errorf("cannot append to %q: tag %s is %d bytes long, at most %d are allowed; it begins %.60q", s.Name, s.Tags[i], len(tag), MaxTagValue, tag)
 		}
 		if strings.ContainsAny(tag, "\n\x00") {
 			return fmt.Errorf("cannot append to %q: tag %s holds a newline or NUL: %q", s.Name, s.Tags[i], tag)
