@@ -126,6 +126,13 @@ func TestStatisticsJSON(t *testing.T) {
 		if diff := sameJSON(t, want, got); diff != "" {
 			t.Error(diff)
 		}
+		var back Statistics
+		if err := json.Unmarshal(got, &back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s, back, cmpopts.EquateNaNs()); diff != "" {
+			t.Error(diff)
+		}
 	}
 	f(NewStatistics([]float64{10, nan, 30}, 60, false, Gauge), // a gauge has no total
 		`{"average": 20, "min_val": 10, "min_val_idx": 0, "max_val": 30, "max_val_idx": 2, "95th_percentile": 10}`)
