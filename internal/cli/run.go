@@ -13,12 +13,10 @@ import (
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
-const (
-	statsdAddress = ":8125"
-	stopTimeout   = 2 * time.Second
-)
+const stopTimeout = 2 * time.Second
 
 func runCommand() *cobra.Command {
 	return &cobra.Command{
@@ -29,21 +27,15 @@ func runCommand() *cobra.Command {
 			ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer cancel()
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			percentiles := []float64{90}
-			interval := 10 * time.Second
-			aggregator := statsd.NewAggregator(statsd.Options{
-				Prefix: "statsd", Sanitize: true, Statistics: statsd.NewStatistics(interval.Seconds(), percentiles, nil, nil),
-			}, func(statsd.Bad) {}) // counted in statsd.bad_lines_seen
-			server := statsd.NewServer(statsdAddress, interval, aggregator, []backend.Backend{console.New(cmd.OutOrStdout(), console.Config{})}, log)
-			if err := server.Start(); err != nil {
+			server := statsd.New(statsd.DefaultConfig(), []backend.Backend{console.New(cmd.OutOrStdout(), console.Config{})}, telemetry.NewRegistry(), log)
+			if err := server.Start(ctx); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "weir: StatsD on %s\n", server.Address())
+			fmt.Fprintf(cmd.ErrOrStderr(), "weir: StatsD on %s\n", server.Addresses())
 			<-ctx.Done()
 			stopping, done := context.WithTimeout(context.Background(), stopTimeout)
 			defer done()
-			server.Stop(stopping)
-			return nil
+			return server.Stop(stopping)
 		},
 	}
 }

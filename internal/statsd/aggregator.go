@@ -1,201 +1,321 @@
 package statsd
 
 import (
-	"math"
+	"cmp"
+	"hash/maphash"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/weirhq/weir/backend"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
-// Options are the aggregation options of a StatsD configuration
-// (specification sections 2 and 4.1).
-type Options struct {
-	Prefix         string // of the internal metrics, "statsd" by default
-	Sanitize       bool   // keyNameSanitize
-	DeleteCounters bool   // delete what was not seen in the interval, and so for the next three
-	DeleteTimers   bool
-	DeleteSets     bool
-	DeleteGauges   bool
-	GaugeTTL       int // flushes a gauge outlives its last value under DeleteGauges, at least 1
-	Statistics     *Statistics
-}
-
-// Aggregator sums up what arrives between two flushes. Its methods are safe
-// for concurrent use; a packet is taken in as a whole.
+// Aggregator sums up what arrives between two flushes (specification section
+// 2). It has one shard per reader, each with tables and a lock of its own, so
+// that readers do not wait for each other; a flush puts the shards together.
+// Its methods are safe for concurrent use.
 type Aggregator struct {
-	options Options
-	onBad   func(Bad)
+	seed   maphash.Seed
+	shards []*shard
+	names  names
+	clock  atomic.Uint64 // ticks at the first arrival of a name in an interval
 
-	mu       sync.Mutex
-	parser   Parser
-	counters table[float64]
-	timers   table[timer]
-	gauges   table[gauge]
-	sets     table[set]
+	log       *slog.Logger
+	ledger    *telemetry.Ledger // "statsd.values"
+	badLine   *telemetry.Discard
+	nameLimit *telemetry.Discard
+	badLines  atomic.Int64 // since the start
+	badLog    *telemetry.Limited
+	limitLog  *telemetry.Limited
+	logAllBad atomic.Bool
+
+	flushing sync.Mutex // one flush, listing, deletion or change of options at a time; guards what follows
+	options  options
 	previous int64 // Unix seconds of the last flush, 0 before the first
-
-	badLines, packets, metrics string // names of the internal counters
+	sums     prefixSums
 }
 
-type timer struct {
-	values []float64
-	count  float64
+// options are the parts of a Config that decide what a flush holds and leaves.
+type options struct {
+	seconds    float64 // of an interval
+	prefix     string
+	remove     [kinds]bool // delete what was not seen in the interval
+	gaugeTTL   int
+	statistics *Statistics
+	percentile []float64
 }
 
-type gauge struct {
-	value float64
-	ttl   int // flushes left; 0 means for ever
+func optionsOf(cfg Config) options {
+	seconds := cfg.FlushInterval.Seconds()
+	return options{
+		seconds: seconds, prefix: cfg.Prefix, gaugeTTL: max(cfg.GaugeTTL, 1), percentile: cfg.Percentiles,
+		remove:     [kinds]bool{Counter: cfg.DeleteCounters, Timer: cfg.DeleteTimers, Gauge: cfg.DeleteGauges, Set: cfg.DeleteSets},
+		statistics: NewStatistics(seconds, cfg.Percentiles, cfg.Histograms, cfg.TimerMetrics),
+	}
 }
 
-type set struct {
-	seen    map[string]bool
-	members []string
-}
+// How often refused names and bad lines are logged.
+const (
+	logPeriod = 10 * time.Second
+	logBurst  = 10
+)
 
-// NewAggregator returns an empty Aggregator. onBad is called for every invalid
-// value, with the aggregator locked; its argument must not be kept.
-func NewAggregator(options Options, onBad func(Bad)) *Aggregator {
-	options.GaugeTTL = max(options.GaugeTTL, 1)
+// newAggregator returns an empty Aggregator with so many shards.
+func newAggregator(cfg Config, shards int, reg *telemetry.Registry, log *slog.Logger) *Aggregator {
 	a := &Aggregator{
-		options: options, onBad: onBad,
-		badLines: options.Prefix + ".bad_lines_seen",
-		packets:  options.Prefix + ".packets_received",
-		metrics:  options.Prefix + ".metrics_received",
+		seed: maphash.MakeSeed(), log: log, ledger: reg.Ledger("statsd.values", "values"),
+		badLog: telemetry.NewLimited(log, logPeriod, logBurst), limitLog: telemetry.NewLimited(log, logPeriod, 1),
+		options: optionsOf(cfg),
 	}
-	a.parser = Parser{Sanitize: options.Sanitize, OnValue: a.add, OnBad: a.bad}
-	for _, name := range []string{a.badLines, a.packets, a.metrics} {
-		a.counters.get([]byte(name))
+	a.badLine, a.nameLimit = a.ledger.Reason("bad_line"), a.ledger.Reason("name_limit")
+	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
+	a.names.limit = cfg.MaxNames
+	for i := range shards {
+		s := &shard{aggregator: a, index: i, start: 1, prefix: cfg.Prefix}
+		s.parser = Parser{Sanitize: cfg.Sanitize, OnValue: s.onValue, OnBad: s.onBad}
+		if cfg.DumpMessages {
+			s.parser.OnLine = func(line []byte) { log.Debug(string(line)) }
+		}
+		if cfg.KeyFlush.Interval > 0 {
+			s.keys.limit = cfg.MaxNames
+			s.parser.OnKey = s.keys.add
+		}
+		a.shards = append(a.shards, s)
 	}
+	a.shards[0].makeInternal() // they are there from the start, and first
 	return a
 }
 
-// Packet takes in one datagram, or the complete lines of one read of a stream.
-func (a *Aggregator) Packet(packet []byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	*a.counters.named(a.packets)++
-	*a.counters.named(a.metrics) += float64(a.parser.Packet(packet))
+// reload takes over the options that can change while running.
+func (a *Aggregator) reload(cfg Config) {
+	a.flushing.Lock()
+	defer a.flushing.Unlock()
+	a.options = optionsOf(cfg)
+	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
+	a.names.setLimit(cfg.MaxNames)
+	for _, s := range a.shards {
+		s.mu.Lock()
+		s.parser.Sanitize = cfg.Sanitize
+		if s.prefix != cfg.Prefix {
+			s.prefix = cfg.Prefix
+			s.makeInternal()
+		}
+		s.mu.Unlock()
+	}
 }
 
-func (a *Aggregator) bad(b Bad) {
-	*a.counters.named(a.badLines)++
-	a.onBad(b)
+// metric returns the metric of a name, a new one when there is none; nil when
+// the limit of names is reached and force does not override it.
+func (a *Aggregator) metric(kind Kind, hash uint64, key []byte, force bool) *metric {
+	return a.names.get(kind, key, force, func(name string) *metric {
+		m := &metric{name: name, kind: kind, hash: hash, cells: make([]atomic.Pointer[cell], len(a.shards))}
+		m.spare = kind == Counter && (strings.Contains(name, "packets_received") ||
+			strings.Contains(name, "metrics_received") || strings.Contains(name, "bad_lines_seen"))
+		m.arrive(a.clock.Add(1))
+		return m
+	})
 }
 
-func (a *Aggregator) add(v Value) {
-	switch v.Kind {
-	case Counter:
-		c := a.counters.get(v.Key)
-		if math.IsNaN(*c) { // "missing" to JavaScript, which starts again from 0
-			*c = 0
-		}
-		*c += v.Number
-	case Timer:
-		t := a.timers.get(v.Key)
-		t.values = append(t.values, v.Number)
-		t.count += v.Weight
-	case Gauge:
-		g := a.gauges.get(v.Key)
-		if a.options.DeleteGauges {
-			g.ttl = a.options.GaugeTTL
-		}
-		if v.Signed && !math.IsNaN(g.value) {
-			g.value += v.Number
-		} else {
-			g.value = v.Number
-		}
-	case Set:
-		s := a.sets.get(v.Key)
-		if !s.seen[string(v.Member)] {
-			if s.seen == nil {
-				s.seen = make(map[string]bool)
+// maxLogged bounds how much of a bad line or a name is logged, in bytes.
+const maxLogged = 1024
+
+func shorten(text []byte) string {
+	if len(text) > maxLogged {
+		return string(appendText(nil, text[:maxLogged])) + "..."
+	}
+	return string(appendText(nil, text))
+}
+
+// reportBad logs an invalid value as the reference daemon does (specification
+// section 1.4), at a limited rate unless everything is to be logged.
+func (a *Aggregator) reportBad(b Bad) {
+	missed, ok := 0, a.logAllBad.Load()
+	if !ok {
+		missed, ok = a.badLog.Allow()
+	}
+	if !ok {
+		return
+	}
+	message := "Bad line: " + shorten(b.Fields) + ` in msg "` + shorten(b.Line) + `"`
+	if missed > 0 {
+		a.log.Warn(message, "left_out", missed)
+	} else {
+		a.log.Warn(message)
+	}
+}
+
+func (a *Aggregator) reportRefused(v *Value) {
+	if missed, ok := a.limitLog.Allow(); ok {
+		a.log.Warn("too many names: values of new ones are dropped; raise the limit or find who sends them",
+			"kind", v.Kind, "name", shorten(v.Key), "names", a.names.size(), "left_out", missed)
+	}
+}
+
+// Counters returns the counters of the running interval in the order of
+// flushes, without rates.
+func (a *Aggregator) Counters() []backend.Counter {
+	return list(a, Counter, func(m *metric) backend.Counter { return backend.Counter{Name: m.name, Value: a.sum(m)} })
+}
+
+// Gauges returns the gauges as they are now.
+func (a *Aggregator) Gauges() []backend.Gauge {
+	return list(a, Gauge, func(m *metric) backend.Gauge { return backend.Gauge{Name: m.name, Value: m.value.get()} })
+}
+
+// Timers returns names and values of the timers of the running interval, the
+// values in the order in which they arrived.
+func (a *Aggregator) Timers() []backend.Timer {
+	return list(a, Timer, func(m *metric) backend.Timer {
+		t := backend.Timer{Name: m.name}
+		for i, s := range a.shards {
+			if c := m.cells[i].Load(); c != nil && c.first[s.half] >= s.start {
+				t.Values = append(t.Values, c.more.values[s.half]...)
 			}
-			member := string(v.Member)
-			s.seen[member] = true
-			s.members = append(s.members, member)
+		}
+		return t
+	})
+}
+
+// sum is a counter's value in the running interval. Callers hold all shards.
+func (a *Aggregator) sum(m *metric) float64 {
+	total := 0.0
+	for i, s := range a.shards {
+		if c := m.cells[i].Load(); c != nil && c.first[s.half] >= s.start {
+			total = plus(total, c.number[s.half])
+		}
+	}
+	return total
+}
+
+// arrived returns the clock when the first value of the running interval came
+// for m, 0 when none has. Callers hold all shards.
+func (a *Aggregator) arrived(m *metric) uint64 {
+	first := uint64(0)
+	for i, s := range a.shards {
+		if c := m.cells[i].Load(); c != nil && c.first[s.half] >= s.start && (first == 0 || c.first[s.half] < first) {
+			first = c.first[s.half]
+		}
+	}
+	return first
+}
+
+// list renders what exists now of one kind. Values are read some hundred names
+// at a time, so that intake is never held up for long.
+func list[T any](a *Aggregator, kind Kind, render func(*metric) T) []T {
+	a.flushing.Lock()
+	defer a.flushing.Unlock()
+	type ordered struct {
+		order uint64
+		T     T
+	}
+	var found []ordered
+	a.chunks(a.names.all(kind), func(m *metric) {
+		order := m.order
+		if m.gone {
+			first := a.arrived(m)
+			if first == 0 {
+				return
+			}
+			again := metric{name: m.name}
+			again.arrive(first)
+			order = again.order
+		}
+		found = append(found, ordered{order, render(m)})
+	})
+	slices.SortFunc(found, func(x, y ordered) int { return cmp.Compare(x.order, y.order) })
+	out := make([]T, len(found))
+	for i := range found {
+		out[i] = found[i].T
+	}
+	return out
+}
+
+// chunks calls f for every metric with all shards locked, and lets intake go on
+// after every few hundred.
+func (a *Aggregator) chunks(metrics []*metric, f func(*metric)) {
+	for chunk := range slices.Chunk(metrics, 256) {
+		for _, s := range a.shards {
+			s.mu.Lock()
+		}
+		for _, m := range chunk {
+			f(m)
+		}
+		for _, s := range a.shards {
+			s.mu.Unlock()
 		}
 	}
 }
 
-// Flush returns everything since the last flush and begins the next interval.
-// now is in Unix seconds.
-func (a *Aggregator) Flush(now int64) *backend.Flush {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	seconds := a.options.Statistics.interval
-	if a.previous != 0 {
-		a.gauges.named(a.options.Prefix + ".timestamp_lag").value = float64(now-a.previous) - seconds
-	}
-	a.previous = now
-	f := &backend.Flush{Timestamp: now}
-	a.counters.each(func(name string, c *float64) (keep bool) {
-		f.Counters = append(f.Counters, backend.Counter{Name: name, Value: *c, Rate: *c / seconds})
-		*c = 0
-		return !a.options.DeleteCounters || isInternal(name)
-	})
-	a.timers.each(func(name string, t *timer) bool {
-		f.Timers = append(f.Timers, a.options.Statistics.Timer(name, t.values, t.count))
-		*t = timer{} // the values belong to the flush now
-		return !a.options.DeleteTimers
-	})
-	a.gauges.each(func(name string, g *gauge) bool {
-		f.Gauges = append(f.Gauges, backend.Gauge{Name: name, Value: g.value})
-		if !a.options.DeleteGauges || g.ttl == 0 {
-			return true
+// Delete deletes the metric named pattern and, when pattern ends in ".*", every
+// one that begins with the text before the "*" (specification section 5.2). It
+// returns the names of those that were there.
+func (a *Aggregator) Delete(kind Kind, pattern string) (deleted []string) {
+	a.flushing.Lock()
+	defer a.flushing.Unlock()
+	var matching []*metric
+	if !strings.HasSuffix(pattern, ".*") {
+		if m := a.names.find(kind, pattern); m != nil {
+			matching = append(matching, m)
 		}
-		g.ttl--
-		return g.ttl > 0
-	})
-	a.sets.each(func(name string, s *set) bool {
-		f.Sets = append(f.Sets, backend.Set{Name: name, Members: s.members})
-		*s = set{}
-		return !a.options.DeleteSets
-	})
-	return f
-}
-
-// isInternal reports whether deleteCounters spares a counter. The reference
-// looks for the words anywhere in the name.
-func isInternal(name string) bool {
-	return strings.Contains(name, "packets_received") || strings.Contains(name, "metrics_received") || strings.Contains(name, "bad_lines_seen")
-}
-
-// table maps names to values and remembers the order of arrival.
-type table[V any] struct {
-	byName map[string]*V
-	names  []string
-}
-
-// get returns the value of name, a new zero value when it is not there; name is not kept.
-func (t *table[V]) get(name []byte) *V {
-	if v := t.byName[string(name)]; v != nil {
-		return v
-	}
-	return t.named(string(name))
-}
-
-func (t *table[V]) named(name string) *V {
-	v := t.byName[name]
-	if v == nil {
-		if t.byName == nil {
-			t.byName = make(map[string]*V)
+	} else {
+		prefix := strings.TrimSuffix(pattern, "*")
+		for _, m := range a.names.all(kind) {
+			if m.name == pattern || strings.HasPrefix(m.name, prefix) {
+				matching = append(matching, m)
+			}
 		}
-		v = new(V)
-		t.byName[name] = v
-		t.names = append(t.names, name)
+		slices.SortFunc(matching, byOrder)
 	}
-	return v
-}
-
-// each calls f for every value in order and deletes those for which it returns false.
-func (t *table[V]) each(f func(name string, v *V) (keep bool)) {
-	t.names = slices.DeleteFunc(t.names, func(name string) bool {
-		if f(name, t.byName[name]) {
-			return false
+	a.remove(kind, matching, func(m *metric) bool {
+		if !m.gone || a.arrived(m) != 0 {
+			deleted = append(deleted, m.name)
 		}
-		delete(t.byName, name)
 		return true
 	})
+	return deleted
+}
+
+func byOrder(x, y *metric) int { return cmp.Compare(x.order, y.order) }
+
+// remove takes those metrics of one kind out of every table for which still
+// says so when no value can arrive.
+func (a *Aggregator) remove(kind Kind, metrics []*metric, still func(*metric) bool) {
+	removed := make(map[*metric]bool)
+	for chunk := range slices.Chunk(metrics, 256) {
+		var dead []*metric
+		for _, s := range a.shards {
+			s.mu.Lock()
+		}
+		for _, m := range chunk {
+			if !still(m) {
+				continue
+			}
+			dead = append(dead, m)
+			removed[m] = true
+			for i, s := range a.shards {
+				if c := m.cells[i].Load(); c != nil {
+					s.tables[kind].remove(m.hash, c)
+					s.forgetInternal(c)
+				}
+			}
+		}
+		a.names.forget(kind, dead)
+		for _, s := range a.shards {
+			s.mu.Unlock()
+		}
+	}
+	a.names.unlist(kind, removed)
+}
+
+// forgetInternal makes the shard make c anew if it is an internal counter.
+func (s *shard) forgetInternal(c *cell) {
+	for _, internal := range []**cell{&s.badLines, &s.packets, &s.metrics} {
+		if *internal == c {
+			*internal = nil
+		}
+	}
 }

@@ -28,6 +28,11 @@ type Config struct {
 	// MaxNames bounds how many names are held at once over all kinds; values of
 	// further names are dropped, counted and one of them is named in the log. 0 means no bound.
 	MaxNames int
+
+	// Readers is how many goroutines receive on each UDP address and how many
+	// parts the aggregation has; 0 means one per core. With 1, flushes keep the
+	// order in which names first arrived; more can only come close to it.
+	Readers int
 }
 
 // Listen is one socket lines arrive on (specification section 1.6).

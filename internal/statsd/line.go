@@ -16,10 +16,14 @@ const (
 	Timer
 	Gauge
 	Set
+	kinds // how many there are
 )
 
-// Value is one valid value of a line. Key and Member are only valid during the
-// call that delivers them.
+// String returns the name of the kind as the management console's commands have it.
+func (k Kind) String() string { return [...]string{"counter", "timer", "gauge", "set"}[k] }
+
+// Value is one valid value of a line. It is only valid during the call that
+// delivers it.
 type Value struct {
 	Kind   Kind
 	Signed bool    // Gauge: the text starts with + or -, so a value that exists is changed by Number
@@ -30,6 +34,7 @@ type Value struct {
 }
 
 // Bad is one invalid value of a line: Fields as they were written, without "|".
+// Both slices are only valid during the call that delivers it.
 type Bad struct {
 	Fields []byte // fields joined with ","
 	Line   []byte
@@ -39,17 +44,28 @@ type Bad struct {
 // zero value keeps keys as they come; it is not safe for concurrent use, and
 // the buffers it reuses make parsing free of allocation.
 type Parser struct {
-	Sanitize bool        // keyNameSanitize
-	OnValue  func(Value) // called per valid value
-	OnBad    func(Bad)   // called per invalid value
+	Sanitize bool              // keyNameSanitize
+	OnValue  func(*Value)      // called per valid value
+	OnBad    func(Bad)         // called per invalid value
+	OnLine   func(line []byte) // if set, called per line before its values
+	OnKey    func(key []byte)  // if set, called per line before its values, bad ones included
 
-	key, fields []byte
+	value               Value // what OnValue is handed
+	key, fields, member []byte
 }
 
 // Packet parses every line of packet and returns how many lines it held,
 // valid or not; empty lines do not count.
 func (p *Parser) Packet(packet []byte) (lines int) {
+	watched := p.OnLine != nil || p.OnKey != nil
 	for len(packet) > 0 {
+		if !watched {
+			if n := p.plainLine(packet); n > 0 {
+				lines++
+				packet = packet[n:]
+				continue
+			}
+		}
 		line := packet
 		if i := bytes.IndexByte(packet, '\n'); i >= 0 {
 			line, packet = packet[:i], packet[i+1:]
@@ -66,6 +82,7 @@ func (p *Parser) Packet(packet []byte) (lines int) {
 
 var tagMark = []byte("|#")
 
+// line parses any line.
 func (p *Parser) line(line []byte) {
 	metric, tags, _ := bytes.Cut(line, tagMark)
 	if i := bytes.Index(tags, tagMark); i >= 0 {
@@ -76,10 +93,16 @@ func (p *Parser) line(line []byte) {
 	if p.Sanitize {
 		p.key = AppendSanitized(p.key, name)
 	} else {
-		p.key = append(p.key, name...)
+		p.key = appendText(p.key, name)
 	}
 	if len(tags) > 0 {
 		p.appendTags(tags)
+	}
+	if p.OnLine != nil {
+		p.OnLine(line)
+	}
+	if p.OnKey != nil {
+		p.OnKey(p.key)
 	}
 	if !hasBits {
 		p.bad([]byte("1"), line) // the default value has no type: a line without ":" is always bad
@@ -102,7 +125,7 @@ func (p *Parser) appendTags(tags []byte) {
 		tag, rest, more := bytes.Cut(tags, []byte{','})
 		p.key = append(p.key, ';')
 		start := len(p.key)
-		p.key = append(p.key, tag...)
+		p.key = appendText(p.key, tag)
 		written := p.key[start:]
 		if i := bytes.IndexByte(written, ';'); i >= 0 {
 			written[i] = '_'
@@ -138,7 +161,8 @@ func (p *Parser) bit(bit, line []byte) {
 		weight = 1 / rate
 	}
 	// Validity looks at the type as written, the effect at the trimmed one.
-	v := Value{Key: p.key, Weight: weight}
+	v := &p.value
+	*v = Value{Key: p.key, Weight: weight}
 	if string(typ) != "s" {
 		v.Number = ParseNumber(text)
 		if len(text) == 0 || math.IsNaN(v.Number) || (string(typ) == "ms" && v.Number < 0) {
@@ -154,10 +178,11 @@ func (p *Parser) bit(bit, line []byte) {
 		v.Signed = text[0] == '+' || text[0] == '-'
 	case "s":
 		v.Kind = Set
-		v.Member = text
+		p.member = appendText(p.member[:0], text)
 		if len(text) == 0 {
-			v.Member = []byte("0")
+			p.member = append(p.member, '0')
 		}
+		v.Member = p.member
 	default:
 		v.Number *= weight
 	}
@@ -191,57 +216,4 @@ func (p *Parser) bad(bit, line []byte) {
 		}
 	}
 	p.OnBad(Bad{Fields: p.fields, Line: line})
-}
-
-// keep marks the bytes a sanitised key may hold.
-var keep = func() (set [256]bool) {
-	for c := range 256 {
-		b := byte(c)
-		set[c] = isDigit(b) || b|0x20 >= 'a' && b|0x20 <= 'z' || bytes.IndexByte([]byte("_-.;="), b) >= 0
-	}
-	return set
-}()
-
-// AppendSanitized appends name to dst with runs of white space as one "_", "/" as
-// "-" and everything outside A-Za-z0-9_-.;= deleted (specification section 1.3).
-// Backends need it when keyNameSanitize is off.
-func AppendSanitized(dst, name []byte) []byte {
-	start := len(dst)
-	return sanitizeInPlace(append(dst, name...), start)
-}
-
-func sanitizeInPlace(key []byte, start int) []byte {
-	i := start
-	for i < len(key) && keep[key[i]] {
-		i++
-	}
-	out := i
-	for i < len(key) {
-		c := key[i]
-		if keep[c] {
-			key[out] = c
-			out++
-			i++
-			continue
-		}
-		n := spaceLen(key[i:])
-		switch {
-		case n > 0:
-			for i < len(key) {
-				n = spaceLen(key[i:])
-				if n == 0 {
-					break
-				}
-				i += n
-			}
-			key[out] = '_'
-			out++
-			continue
-		case c == '/':
-			key[out] = '-'
-			out++
-		}
-		i++
-	}
-	return key[:out]
 }

@@ -12,7 +12,7 @@ func parse(packet string, sanitize bool) string {
 	var out []string
 	p := Parser{Sanitize: sanitize}
 	p.OnBad = func(b Bad) { out = append(out, fmt.Sprintf("BAD %s", b.Fields)) }
-	p.OnValue = func(v Value) {
+	p.OnValue = func(v *Value) {
 		switch v.Kind {
 		case Counter:
 			out = append(out, fmt.Sprintf("%s c %s", v.Key, FormatNumber(v.Number)))
@@ -114,7 +114,7 @@ func FuzzParser(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		values := 0
 		p := Parser{Sanitize: true, OnBad: func(Bad) { values++ }}
-		p.OnValue = func(v Value) {
+		p.OnValue = func(v *Value) {
 			values++
 			for _, c := range v.Key {
 				if !keep[c] {
@@ -146,7 +146,7 @@ func benchmarkPackets() (packets [][]byte) {
 // BenchmarkParser parses without aggregating.
 func BenchmarkParser(b *testing.B) {
 	packets := benchmarkPackets()
-	p := Parser{Sanitize: true, OnBad: func(bad Bad) { b.Fatalf("bad line %q", bad.Line) }, OnValue: func(Value) {}}
+	p := Parser{Sanitize: true, OnBad: func(bad Bad) { b.Fatalf("bad line %q", bad.Line) }, OnValue: func(*Value) {}}
 	b.ReportAllocs()
 	lines := 0
 	for b.Loop() {

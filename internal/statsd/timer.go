@@ -21,12 +21,19 @@ type Statistics struct {
 	interval    float64 // seconds
 	percentiles []percentile
 	histograms  []Histogram
-	only        map[string]bool // cleaned names to keep; nil keeps all
+
+	std, upper, lower, count, countPS, sum, sumSquares, mean, median field
+
+	keepHistogram bool
+	fields        int // how many a timer has at most
 }
+
+// field is the name of a field, empty when calculatedTimerMetrics leaves it out.
+type field string
 
 type percentile struct {
 	p                                      float64
-	count, mean, boundary, sum, sumSquares string
+	count, mean, boundary, sum, sumSquares field
 }
 
 // NewStatistics returns Statistics for flushes every interval seconds. A
@@ -34,6 +41,13 @@ type percentile struct {
 // empty, keeps the fields it names (calculatedTimerMetrics).
 func NewStatistics(interval float64, percentiles []float64, histograms []Histogram, only []string) *Statistics {
 	s := &Statistics{interval: interval, histograms: histograms}
+	keep := func(name string) field {
+		if len(only) > 0 && !slices.Contains(only, percentileSuffix.ReplaceAllString(name, "_percent")) {
+			return ""
+		}
+		s.fields++
+		return field(name)
+	}
 	for _, p := range percentiles {
 		name := strings.Replace(strings.Replace(FormatNumber(p), ".", "_", 1), "-", "top", 1)
 		side := "lower_"
@@ -41,14 +55,11 @@ func NewStatistics(interval float64, percentiles []float64, histograms []Histogr
 			side = "upper_"
 		}
 		s.percentiles = append(s.percentiles,
-			percentile{p, "count_" + name, "mean_" + name, side + name, "sum_" + name, "sum_squares_" + name})
+			percentile{p, keep("count_" + name), keep("mean_" + name), keep(side + name), keep("sum_" + name), keep("sum_squares_" + name)})
 	}
-	if len(only) > 0 {
-		s.only = make(map[string]bool)
-		for _, name := range only {
-			s.only[name] = true
-		}
-	}
+	s.std, s.upper, s.lower, s.count, s.countPS = keep("std"), keep("upper"), keep("lower"), keep("count"), keep("count_ps")
+	s.sum, s.sumSquares, s.mean, s.median = keep("sum"), keep("sum_squares"), keep("mean"), keep("median")
+	s.keepHistogram = keep("histogram") != ""
 	return s
 }
 
@@ -57,20 +68,29 @@ var percentileSuffix = regexp.MustCompile(`_(top)?[0-9]+$`)
 // Timer returns the statistics of one timer: values in any order, which it
 // sorts in place, and count, the number received corrected for sample rates.
 func (s *Statistics) Timer(name string, values []float64, count float64) backend.Timer {
-	slices.Sort(values)
+	return s.timer(name, values, count, new(prefixSums))
+}
+
+func (s *Statistics) timer(name string, values []float64, count float64, sums *prefixSums) backend.Timer {
 	t := backend.Timer{Name: name, Values: values, Count: count}
-	add := func(field string, v float64) {
-		if s.only == nil || s.only[percentileSuffix.ReplaceAllString(field, "_percent")] {
-			t.Fields = append(t.Fields, backend.Field{Name: field, Value: v})
-		}
-	}
 	n := len(values)
 	if n == 0 {
-		add("count_ps", 0)
-		add("count", 0)
+		t.Fields = make([]backend.Field, 0, 2)
+	} else {
+		t.Fields = make([]backend.Field, 0, s.fields)
+	}
+	add := func(name field, v float64) {
+		if name != "" {
+			t.Fields = append(t.Fields, backend.Field{Name: string(name), Value: v})
+		}
+	}
+	if n == 0 {
+		add(s.countPS, 0)
+		add(s.count, 0)
 		return t
 	}
-	sums, squares := prefixSums(values)
+	slices.Sort(values)
+	sums.compute(values)
 	for _, p := range s.percentiles {
 		k := n
 		if n > 1 {
@@ -85,18 +105,18 @@ func (s *Statistics) Timer(name string, values []float64, count float64) backend
 			add(p.mean, values[0])
 			add(p.boundary, values[0])
 			add(p.sum, values[0])
-			add(p.sumSquares, squares[0])
+			add(p.sumSquares, sums.squares[0])
 		case p.p > 0 && k > n: // beyond the last value only the count and a mean of nothing remain
 			add(p.mean, math.NaN())
 		case p.p > 0:
-			add(p.mean, sums[k-1]/float64(k))
+			add(p.mean, sums.values[k-1]/float64(k))
 			add(p.boundary, values[k-1])
-			add(p.sum, sums[k-1])
-			add(p.sumSquares, squares[k-1])
+			add(p.sum, sums.values[k-1])
+			add(p.sumSquares, sums.squares[k-1])
 		default:
 			sum, square := math.NaN(), math.NaN() // all values and more: the reference subtracts what is not there
 			if k < n {
-				sum, square = sums[n-1]-sums[n-k-1], squares[n-1]-squares[n-k-1]
+				sum, square = sums.values[n-1]-sums.values[n-k-1], sums.squares[n-1]-sums.squares[n-k-1]
 			}
 			add(p.mean, sum/float64(k))
 			if k <= n {
@@ -106,7 +126,7 @@ func (s *Statistics) Timer(name string, values []float64, count float64) backend
 			add(p.sumSquares, square)
 		}
 	}
-	sum := sums[n-1]
+	sum := sums.values[n-1]
 	mean := sum / float64(n)
 	deviation := 0.0
 	for _, v := range values {
@@ -116,16 +136,16 @@ func (s *Statistics) Timer(name string, values []float64, count float64) backend
 	if n%2 == 0 {
 		median = (values[n/2-1] + values[n/2]) / 2
 	}
-	add("std", math.Sqrt(deviation/float64(n)))
-	add("upper", values[n-1])
-	add("lower", values[0])
-	add("count", count)
-	add("count_ps", count/s.interval)
-	add("sum", sum)
-	add("sum_squares", squares[n-1])
-	add("mean", mean)
-	add("median", median)
-	if s.only == nil || s.only["histogram"] {
+	add(s.std, math.Sqrt(deviation/float64(n)))
+	add(s.upper, values[n-1])
+	add(s.lower, values[0])
+	add(s.count, count)
+	add(s.countPS, count/s.interval)
+	add(s.sum, sum)
+	add(s.sumSquares, sums.squares[n-1])
+	add(s.mean, mean)
+	add(s.median, median)
+	if s.keepHistogram {
 		t.Histogram = s.histogram(name, values)
 	}
 	return t
@@ -156,16 +176,17 @@ func (s *Statistics) histogram(name string, values []float64) []backend.Field {
 	return nil
 }
 
-func prefixSums(values []float64) (sums, squares []float64) {
-	both := make([]float64, 2*len(values))
-	sums, squares = both[:len(values)], both[len(values):]
+// prefixSums are the sums of the first 1, 2, ... values and of their squares.
+type prefixSums struct{ values, squares []float64 }
+
+func (s *prefixSums) compute(values []float64) {
+	s.values, s.squares = s.values[:0], s.squares[:0]
 	var sum, square float64
-	for i, v := range values {
+	for _, v := range values {
 		sum += v
 		square += float64(v * v) // the conversion forbids a fused multiply-add, which JavaScript has not
-		sums[i], squares[i] = sum, square
+		s.values, s.squares = append(s.values, sum), append(s.squares, square)
 	}
-	return sums, squares
 }
 
 // jsRound is JavaScript's Math.round: halves go up.

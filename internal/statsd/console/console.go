@@ -48,7 +48,7 @@ func (b *Backend) Init(_ context.Context, env backend.Environment) error {
 
 // Flush implements [backend.Backend].
 func (b *Backend) Flush(_ context.Context, f *backend.Flush) error {
-	when := dateText(time.Unix(f.Timestamp, 0))
+	when := statsd.FormatDate(time.Unix(f.Timestamp, 0))
 	if _, err := fmt.Fprintf(b.out, "Flushing stats at  %s\n%s\n", when, b.printer.Sprint(hash(f))); err != nil {
 		b.lastException.Store(time.Now().Unix())
 		return fmt.Errorf("cannot print the flush: %w", err)

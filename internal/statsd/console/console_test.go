@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/backend"
+	"github.com/weirhq/weir/internal/statsd"
 )
 
 func flush() *backend.Flush {
@@ -33,7 +34,7 @@ func TestFlush(t *testing.T) {
 			t.Fatal(err)
 		}
 		heading, body, _ := strings.Cut(out.String(), "\n")
-		if want := "Flushing stats at  " + dateText(time.Unix(1700000000, 0)); heading != want {
+		if want := "Flushing stats at  " + statsd.FormatDate(time.Unix(1700000000, 0)); heading != want {
 			t.Errorf("got heading %q, want %q", heading, want)
 		}
 		if diff := cmp.Diff(want, body); diff != "" {
@@ -120,7 +121,7 @@ func TestDateTextMatchesNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range seconds {
-			got = append(got, dateText(time.Unix(s, 0).In(location)))
+			got = append(got, statsd.FormatDate(time.Unix(s, 0).In(location)))
 		}
 	}
 	if diff := cmp.Diff(strings.Split(strings.TrimSpace(string(out)), "\n"), got); diff != "" {
@@ -131,7 +132,7 @@ func TestDateTextMatchesNode(t *testing.T) {
 func TestDateTextUnnamedZone(t *testing.T) {
 	f := func(offset int, want string) {
 		t.Helper()
-		if got := dateText(time.Unix(0, 0).In(time.FixedZone("", offset))); !strings.HasSuffix(got, want) {
+		if got := statsd.FormatDate(time.Unix(0, 0).In(time.FixedZone("", offset))); !strings.HasSuffix(got, want) {
 			t.Errorf("got %q, want the end %q", got, want)
 		}
 	}

@@ -1,13 +1,13 @@
-package console
+package statsd
 
 import (
 	"fmt"
 	"time"
 )
 
-// dateText renders t in its own zone as JavaScript's String(date) does:
+// FormatDate renders t in its own zone as JavaScript's String(date) does:
 // "Sun Nov 22 2026 01:59:19 GMT+0000 (Coordinated Universal Time)".
-func dateText(t time.Time) string {
+func FormatDate(t time.Time) string {
 	return t.Format("Mon Jan 02 2006 15:04:05 GMT-0700 (") + zoneName(t) + ")"
 }
 

@@ -1,0 +1,166 @@
+package statsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirhq/weir/backend"
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+// listener is one bound address.
+type listener interface {
+	address() net.Addr
+	serve() // begins to receive
+	// close takes in what has arrived, as far as ctx lets it, and closes the
+	// sockets. It is called once, whether serve was called or not.
+	close(ctx context.Context)
+	// drops counts what the kernel dropped since the last call.
+	drops()
+}
+
+// intake is what all listeners share: where packets go and how they are counted.
+type intake struct {
+	aggregator *Aggregator
+	log        *slog.Logger
+	problems   *telemetry.Limited
+	handlers   []*packetHandler // fixed before the first packet
+	listeners  []listener
+	last       atomic.Int64 // when the last packet came, in Unix nanoseconds; 0 before the first
+
+	packets    *telemetry.Ledger // "statsd.packets"
+	kernelDrop *telemetry.Discard
+	unfinished *telemetry.Discard
+	tooLong    *telemetry.Discard
+
+	connections *telemetry.Ledger // "statsd.connections"
+	tooMany     *telemetry.Discard
+	spare       atomic.Int64 // bytes left for unfinished lines of all connections
+	open        atomic.Int64
+
+	receiveBuffer int // bytes to ask for, per UDP socket
+}
+
+func newIntake(a *Aggregator, reg *telemetry.Registry, log *slog.Logger) *intake {
+	in := &intake{
+		aggregator: a, log: log, problems: telemetry.NewLimited(log, logPeriod, logBurst),
+		packets: reg.Ledger("statsd.packets", "packets"), connections: reg.Ledger("statsd.connections", "connections"),
+		receiveBuffer: 32 << 20,
+	}
+	in.kernelDrop, in.unfinished, in.tooLong =
+		in.packets.Reason("kernel_drop"), in.packets.Reason("unfinished_line"), in.packets.Reason("line_too_long")
+	in.tooMany = in.connections.Reason("too_many")
+	in.spare.Store(maxUnfinished)
+	in.connections.Hold(in.open.Load)
+	// Whoever reads the ledger gets the kernel's count as of now: no later packet is needed to bring it.
+	in.packets.Hold(func() int64 {
+		in.countDrops()
+		return 0
+	})
+	return in
+}
+
+// take takes in packets that came to one reader.
+func (in *intake) take(shard *shard, packets [][]byte, from []backend.Remote) {
+	in.packets.Received(len(packets))
+	for _, h := range in.handlers {
+		h.take(packets, from)
+	}
+	shard.take(packets)
+	in.last.Store(time.Now().UnixNano())
+	in.packets.Passed(len(packets))
+}
+
+// listen binds one address.
+func (in *intake) listen(l Listen) (listener, error) {
+	var bound listener
+	var err error
+	switch l.Network {
+	case "udp", "udp4", "udp6":
+		bound, err = in.listenUDP(l)
+	case "tcp", "unix":
+		bound, err = in.listenStream(l)
+	default:
+		err = errors.New(`the network must be "udp", "udp4", "udp6", "tcp" or "unix"`)
+	}
+	if err != nil {
+		return nil, listenError(l, err)
+	}
+	in.listeners = append(in.listeners, bound)
+	return bound, nil
+}
+
+// listenError says what could not be bound and what would help.
+func listenError(l Listen, err error) error {
+	reason, advice := err, ""
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		reason = number
+		switch number {
+		case syscall.EADDRINUSE:
+			advice = "; stop the program that listens there or configure another address"
+		case syscall.EACCES, syscall.EPERM:
+			advice = "; ports below 1024 and paths of others need privileges, configure another address"
+		case syscall.EADDRNOTAVAIL:
+			advice = "; no interface of this machine has the address"
+		}
+	}
+	return fmt.Errorf("cannot listen for StatsD on \"%s://%s\": %w%s", l.Network, l.Address, reason, advice)
+}
+
+// countDrops counts what the kernel dropped on all sockets since the last call.
+func (in *intake) countDrops() {
+	for _, l := range in.listeners {
+		l.drops()
+	}
+}
+
+// dropped counts n packets the kernel dropped.
+func (in *intake) dropped(n int) {
+	if n == 0 {
+		return
+	}
+	in.packets.Received(n)
+	in.kernelDrop.Add(n)
+	in.problems.Warn("the kernel dropped packets because the receive buffer was full; raise net.core.rmem_max or send less", "packets", n)
+}
+
+// handle has r's backend see every packet, if it wants to.
+func (in *intake) handle(r *runner, reg *telemetry.Registry) {
+	if h, ok := r.backend.(backend.PacketHandler); ok {
+		l := reg.Ledger("statsd.backend."+r.name+".packets", "packets")
+		in.handlers = append(in.handlers, &packetHandler{handler: h, ledger: l, panicked: l.Reason("panic"), problems: r.problems})
+	}
+}
+
+// packetHandler shows packets to one backend.
+type packetHandler struct {
+	handler  backend.PacketHandler
+	ledger   *telemetry.Ledger // "statsd.backend.<name>.packets"
+	panicked *telemetry.Discard
+	problems *telemetry.Limited
+}
+
+func (h *packetHandler) take(packets [][]byte, from []backend.Remote) {
+	h.ledger.Received(len(packets))
+	for i, packet := range packets {
+		h.packet(packet, from[i])
+	}
+}
+
+func (h *packetHandler) packet(packet []byte, from backend.Remote) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked.Add(1)
+			h.problems.Warn("the backend panicked over a packet", "panic", p)
+		}
+	}()
+	h.handler.Packet(packet, from)
+	h.ledger.Passed(1)
+}

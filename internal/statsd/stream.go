@@ -1,0 +1,181 @@
+package statsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirhq/weir/backend"
+)
+
+// Bounds of stream clients, over all listeners.
+const (
+	maxUnfinished  = 64 << 20 // all buffers together, beyond what connections begin with
+	maxConnections = 4096
+)
+
+// stream listens on TCP or a unix socket.
+type stream struct {
+	in       *intake
+	network  string
+	listener net.Listener
+	next     atomic.Int64 // which shard the next connection feeds
+
+	mu      sync.Mutex
+	open    map[net.Conn]bool
+	closing bool
+	tasks   sync.WaitGroup
+}
+
+func (in *intake) listenStream(l Listen) (listener, error) {
+	if l.Network == "unix" {
+		if err := removeDeadSocket(l.Address); err != nil {
+			return nil, err
+		}
+	}
+	bound, err := net.Listen(l.Network, l.Address)
+	if err != nil {
+		return nil, err
+	}
+	if l.Network == "unix" && l.Mode != 0 {
+		if err := os.Chmod(l.Address, l.Mode); err != nil {
+			bound.Close()
+			return nil, err
+		}
+	}
+	return &stream{in: in, network: l.Network, listener: bound, open: make(map[net.Conn]bool)}, nil
+}
+
+// removeDeadSocket removes a socket file nobody listens on any more.
+func removeDeadSocket(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&os.ModeSocket == 0 {
+		return nil // nothing there, or something that binding will complain about
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return nil
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot replace the dead socket: %w", err)
+	}
+	return nil
+}
+
+func (s *stream) address() net.Addr { return s.listener.Addr() }
+
+func (s *stream) drops() {} // streams push back instead
+
+func (s *stream) serve() { s.tasks.Go(s.accept) }
+
+func (s *stream) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.in.problems.Warn("cannot accept a StatsD connection", "error", err)
+			time.Sleep(50 * time.Millisecond) // out of file descriptors, most likely: asking again at once would not help
+			continue
+		}
+		s.in.connections.Received(1)
+		if s.in.open.Add(1) > maxConnections {
+			s.in.open.Add(-1)
+			s.in.tooMany.Add(1)
+			s.in.problems.Warn("StatsD connection refused: too many are open", "from", conn.RemoteAddr(), "limit", maxConnections)
+			conn.Close()
+			continue
+		}
+		s.mu.Lock()
+		if s.closing {
+			conn.Close()
+		} else {
+			s.open[conn] = true
+		}
+		s.mu.Unlock()
+		s.tasks.Go(func() {
+			s.receive(conn)
+			s.mu.Lock()
+			delete(s.open, conn)
+			s.mu.Unlock()
+			conn.Close()
+			s.in.open.Add(-1)
+			s.in.connections.Passed(1)
+		})
+	}
+}
+
+func (s *stream) receive(conn net.Conn) {
+	shards := s.in.aggregator.shards
+	shard := shards[int(s.next.Add(1))%len(shards)]
+	from := []backend.Remote{{Network: s.network}}
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		address := tcp.AddrPort()
+		from[0].Address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
+	}
+	packet := make([][]byte, 1)
+	f := framer{spare: &s.in.spare, packet: func(lines []byte) {
+		packet[0] = lines
+		s.in.take(shard, packet, from)
+	}}
+	defer f.release()
+	err := f.read(conn)
+	var long lineError
+	if errors.As(err, &long) {
+		s.in.packets.Received(1)
+		s.in.tooLong.Add(1)
+		shard.invalid(Bad{Fields: f.tail(), Line: f.tail()})
+		s.in.problems.Warn("StatsD connection closed: "+long.Error(), "from", conn.RemoteAddr())
+		return
+	}
+	if len(f.tail()) > 0 {
+		s.in.packets.Received(1)
+		s.in.unfinished.Add(1)
+		s.in.problems.Warn("StatsD line dropped: the connection ended before the line", "from", conn.RemoteAddr(), "line", shorten(f.tail()))
+	}
+}
+
+// drainTime is how long clients that go on sending are listened to at the end.
+const drainTime = 200 * time.Millisecond
+
+// close ends all connections, but first reads what clients have sent and the
+// kernel has acknowledged: they cannot know that nobody would read it.
+func (s *stream) close(ctx context.Context) {
+	s.listener.Close()
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	s.mu.Lock()
+	s.closing = true
+	for conn := range s.open {
+		if half, ok := conn.(interface{ CloseRead() error }); ok {
+			half.CloseRead() // reads bring what is there, and then the end
+		}
+	}
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		s.tasks.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		s.mu.Lock()
+		for conn := range s.open {
+			conn.Close()
+		}
+		s.mu.Unlock()
+	}
+}
