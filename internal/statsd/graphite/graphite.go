@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -55,12 +57,14 @@ const (
 
 // Backend sends every flush over a TCP connection of its own and closes it after
 // the last byte: readers take the end of the stream for the end of the flush.
-// Except for Status its methods are called from one goroutine.
 type Backend struct {
 	config  Config
 	address string
 	dialer  net.Dialer
 	env     backend.Environment
+	warn    *telemetry.Limited
+
+	mu      sync.Mutex // Stop may come while an abandoned Flush still runs
 	message message
 
 	pending      [][]byte // messages without their ends, oldest first
@@ -110,14 +114,21 @@ func (b *Backend) Init(_ context.Context, env backend.Environment) error {
 	if p := b.config.Protocol; p != "" && p != "text" && p != "pickle" {
 		return fmt.Errorf("cannot send to Graphite with protocol %q: it must be text or pickle", p)
 	}
-	b.env = env
+	log := env.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	b.env, b.warn = env, telemetry.NewLimited(log, time.Minute, 5)
 	b.lastFlush.Store(env.Startup)
 	return nil
 }
 
-// Flush implements [backend.Backend]. It makes one attempt at f, and at what an
-// earlier one left, before the deadline of ctx; the error says what became of f.
+// Flush implements [backend.Backend]. It makes one attempt at f, and at what
+// earlier ones left, before the deadline of ctx. An error means that f is lost;
+// that it is kept for later is only logged.
 func (b *Backend) Flush(ctx context.Context, f *backend.Flush) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.ledger.Received(1)
 	b.build(f)
 	if b.config.Host == "" {
@@ -158,6 +169,8 @@ func (b *Backend) Status(write func(stat string, value float64)) {
 
 // Stop implements [backend.Stopper]: what is still kept for later is lost, and counted.
 func (b *Backend) Stop(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	lost := len(b.pending)
 	if lost == 0 {
 		return nil
@@ -283,7 +296,8 @@ func (b *Backend) failed(body []byte, err error) error {
 		b.full.Add(1)
 	}
 	b.held.Store(int64(len(b.pending)))
-	return fmt.Errorf("%w (%d flushes wait for the next attempt)", err, len(b.pending))
+	b.warn.Warn("flush kept for the next attempt", "error", err, "kept", len(b.pending), "bytes", b.pendingBytes)
+	return nil
 }
 
 func (b *Backend) dropOldest() {
