@@ -296,6 +296,9 @@ func (b *Backend) failed(body []byte, err error) error {
 		b.full.Add(1)
 	}
 	b.held.Store(int64(len(b.pending)))
+	if len(b.pending) == 0 {
+		return fmt.Errorf("%w; it is too large to be kept for the next attempt", err)
+	}
 	b.warn.Warn("flush kept for the next attempt", "error", err, "kept", len(b.pending), "bytes", b.pendingBytes)
 	return nil
 }

@@ -399,6 +399,14 @@ func TestRetryBoundsBytes(t *testing.T) {
 	account(t, ledger, 6, 0, 0, map[string]int64{"retry_full": 6 - kept, "stopped": kept})
 }
 
+func TestRetryOfAFlushThatIsTooLarge(t *testing.T) {
+	b, ledger := start(t, Config{Port: serve(t, abort).port, Retry: Retry{Flushes: 3, Bytes: 100}})
+	if err := b.Flush(t.Context(), idle(1)); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("got %v", err)
+	}
+	account(t, ledger, 1, 0, 0, map[string]int64{"retry_full": 1})
+}
+
 func TestCancelEndsAFlush(t *testing.T) {
 	connected := make(chan struct{})
 	released := make(chan struct{})
