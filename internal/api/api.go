@@ -46,8 +46,10 @@ type Source struct {
 
 // Stats are figures of the store.
 type Stats struct {
-	Series    int
-	DiskBytes int64
+	Series      int64
+	DiskBytes   int64
+	MemoryBytes int64 // of points that are not in blocks on disk yet; the log on disk has them
+	Failure     error // why nothing can be stored now, nil when all is well
 }
 
 // Bounds of one request.

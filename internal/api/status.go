@@ -38,9 +38,11 @@ type accountJSON struct {
 }
 
 type storeJSON struct {
-	Schemas   int64 `json:"schemas"`
-	Series    int64 `json:"series"`
-	DiskBytes int64 `json:"disk_bytes"`
+	Schemas     int64  `json:"schemas"`
+	Series      int64  `json:"series"`
+	DiskBytes   int64  `json:"disk_bytes"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	Failure     string `json:"failure,omitempty"` // why nothing can be stored now
 }
 
 // now is everything the status page shows.
@@ -70,7 +72,10 @@ func (s *server) now(r *http.Request) (statusJSON, error) {
 			return answer, err
 		}
 		stats := s.Stats()
-		answer.Store = &storeJSON{int64(len(schemas)), int64(stats.Series), stats.DiskBytes}
+		answer.Store = &storeJSON{Schemas: int64(len(schemas)), Series: stats.Series, DiskBytes: stats.DiskBytes, MemoryBytes: stats.MemoryBytes}
+		if stats.Failure != nil {
+			answer.Store.Failure = stats.Failure.Error()
+		}
 	}
 	return answer, nil
 }

@@ -40,8 +40,6 @@ func ParseTime(text string, now time.Time) (int64, error) {
 			return 0, errors.New("a + in a URL is a space: write it as %2B")
 		}
 		return 0, errTime
-	case seconds < 0:
-		return 0, errors.New("it is before 1970; a time before now needs a unit: -60s")
 	case seconds >= latestTime:
 		return 0, errors.New("it is too large for seconds since 1970; are these milliseconds?")
 	}
@@ -60,7 +58,10 @@ func parseLength(text string) (int64, error) {
 			digits++
 		}
 		n, err := strconv.ParseInt(text[:digits], 10, 64)
-		if err != nil || digits == len(text) {
+		if err == nil && digits == len(text) {
+			return 0, errors.New("a time before now needs a unit (s, m, h, d, w): -60s")
+		}
+		if err != nil {
 			return 0, errTime
 		}
 		unit := int64(0)
