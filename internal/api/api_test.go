@@ -19,9 +19,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/weirhq/weir/internal/api/apitest"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
+	"github.com/weirhq/weir/timeseries/memory"
 )
 
 const t0 = 1_700_000_000 / 60 * 60 // a full minute
@@ -32,16 +32,21 @@ var (
 	octets = &timeseries.Schema{Name: "if:octets", Step: 60, Type: timeseries.Counter, Tags: []string{"device", "port"}, Metrics: []string{"in", "out"}}
 )
 
-func memory() *apitest.Memory {
-	m := apitest.NewMemory(octets, rates, levels)
-	for i := range int64(6) {
-		m.Add(rates, t0+10*(i+1), []string{"a", "region=eu"}, 2)
-		m.Add(rates, t0+10*(i+1), []string{"a", "region=us"}, 3)
-		m.Add(rates, t0+10*(i+1), []string{"b", ""}, 1)
-		m.Add(levels, t0+10*(i+1), []string{"cold", ""}, -float64(i))
-		m.Add(octets, t0+60*i, []string{"r1", "1"}, 600*float64(i), 6000*float64(i))
+func filled() *memory.Driver {
+	d := new(memory.Driver)
+	add := func(s *timeseries.Schema, t int64, tags []string, values ...float64) {
+		if err := d.Append(context.Background(), []timeseries.Point{{Schema: s, Time: t, Tags: tags, Values: values}}); err != nil {
+			panic(err)
+		}
 	}
-	return m
+	for i := range int64(6) {
+		add(rates, t0+10*(i+1), []string{"a", "region=eu"}, 2)
+		add(rates, t0+10*(i+1), []string{"a", "region=us"}, 3)
+		add(rates, t0+10*(i+1), []string{"b", ""}, 1)
+		add(levels, t0+10*(i+1), []string{"cold", ""}, -float64(i))
+		add(octets, t0+60*i, []string{"r1", "1"}, 600*float64(i), 6000*float64(i))
+	}
+	return d
 }
 
 type double struct { // dependencies, changed by a test before it asks
@@ -50,7 +55,7 @@ type double struct { // dependencies, changed by a test before it asks
 }
 
 func newDouble(change func(*Dependencies)) *double {
-	m := memory()
+	m := filled()
 	d := &double{Dependencies: Dependencies{
 		Driver: m, Catalog: m, Registry: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler), Version: "v1",
 	}}
@@ -277,7 +282,7 @@ func TestTooManyGroups(t *testing.T) {
 
 // fabricated is a driver that makes up n series while they are listed.
 type fabricated struct {
-	*apitest.Memory
+	*memory.Driver
 	schema  *timeseries.Schema
 	n       int
 	fail    error // after the n series
