@@ -32,7 +32,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true,
 	}
 	root.AddCommand(runCommand(), versionCommand())
-	root.AddCommand(queryCommand(), topkCommand(), seriesCommand())
+	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), doctorCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

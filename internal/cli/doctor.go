@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func doctorCommand() *cobra.Command {
+	var where connection
+	var file string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check ports, kernel buffers and drops, versions, disk, clock, and say what to change",
+		Long: `Check what Weir needs from this machine: free ports, receive buffers and the packets
+the kernel dropped, space and permissions of the data directory, open files, the clock,
+versions. Each line is ok, warn or fail, the last two with what to change.
+
+No running Weir is needed; when there is one it is asked too. The exit code is 1
+when a check failed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plan, err := readPlan(file)
+			if err != nil {
+				return err
+			}
+			if where.url == "" && os.Getenv("WEIR_URL") == "" {
+				where.url = plan.url
+			}
+			c, err := where.client()
+			if err != nil {
+				return err
+			}
+			d := doctor{plan: plan, client: c, proc: "/proc"}
+			findings := d.examine(cmd.Context())
+			if err := writeFindings(cmd.OutOrStdout(), findings); err != nil {
+				return err
+			}
+			if n := count(findings, fail); n > 0 {
+				return failure{fmt.Errorf("%d of %d checks failed", n, len(findings))}
+			}
+			return nil
+		},
+	}
+	where.register(cmd)
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file; without it the defaults of weir run are checked")
+	return cmd
+}
+
+// plan is what of a configuration can be checked from outside.
+type plan struct {
+	ports []port
+	data  string // directory
+	url   string // of the HTTP API
+}
+
+// port is something Weir listens on.
+type port struct {
+	use     string // "statsd"
+	network string // of package net: "udp", "tcp6", "unix", ...
+	address string
+}
+
+// grade is how a check went.
+type grade int
+
+const (
+	ok grade = iota
+	warn
+	fail
+)
+
+func (g grade) String() string { return [...]string{"ok", "warn", "fail"}[g] }
+
+// finding is one line of the report.
+type finding struct {
+	grade   grade
+	subject string
+	text    string
+	change  string // what to do about it
+}
+
+func count(findings []finding, g grade) int {
+	n := 0
+	for _, f := range findings {
+		if f.grade == g {
+			n++
+		}
+	}
+	return n
+}
+
+func writeFindings(w io.Writer, findings []finding) error {
+	t := table{left: 3}
+	for _, f := range findings {
+		t.add(f.grade.String(), f.subject, f.text)
+		if f.change != "" {
+			t.add("", "", "-> "+f.change)
+		}
+	}
+	var out bytes.Buffer
+	t.write(&out, 0)
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// doctor checks one machine.
+type doctor struct {
+	plan   plan
+	client *client
+	proc   string // where the proc file system is
+}
+
+func (d *doctor) examine(ctx context.Context) []finding {
+	findings := []finding{d.versions(ctx), d.node(ctx)}
+	findings = append(findings, d.daemon(ctx)...)
+	for _, p := range d.plan.ports {
+		findings = append(findings, d.port(p))
+	}
+	findings = append(findings, d.directory()...)
+	return append(findings, d.kernel(ctx)...)
+}
+
+func (d *doctor) versions(context.Context) finding {
+	text := fmt.Sprintf("weir %s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if release, err := os.ReadFile(filepath.Join(d.proc, "sys/kernel/osrelease")); err == nil {
+		text += ", kernel " + strings.TrimSpace(string(release))
+	}
+	return finding{ok, "versions", text, ""}
+}
+
+func (d *doctor) node(ctx context.Context) finding {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "node", "--version").Output()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return finding{ok, "node", "there is none; only StatsD backends written for Node need it", ""}
+	case err != nil:
+		return finding{warn, "node", "`node --version` fails: " + err.Error(), "StatsD backends written for Node will not start: install nodejs again"}
+	}
+	return finding{ok, "node", word(strings.TrimSpace(string(out))), ""}
+}
+
+// status is what the doctor wants to know of a running daemon.
+type status struct {
+	Version string
+	Now     int64
+	Ready   bool
+	Reason  string
+	Ledger  []struct {
+		Component, Unit      string
+		Received, Difference int64
+		Discarded            map[string]int64
+	}
+	Store *struct {
+		Failure string
+		Series  int64
+	}
+}
+
+const maxClockDifference = 2 // seconds between this machine's clock and the daemon's
+
+// daemon asks a running Weir how it is.
+func (d *doctor) daemon(ctx context.Context) []finding {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var s status
+	switch err := d.client.decode(ctx, "api/v1/status", nil, &s); {
+	case err != nil && strings.Contains(err.Error(), "cannot reach"):
+		return []finding{{ok, "daemon", fmt.Sprintf("none answers at %s; what follows is about a start", d.client.base.Redacted()), ""}}
+	case err != nil:
+		return []finding{{warn, "daemon", err.Error(), ""}}
+	}
+	findings := []finding{{ok, "daemon", fmt.Sprintf("weir %s at %s is ready", word(s.Version), d.client.base.Redacted()), ""}}
+	if !s.Ready {
+		findings[0] = finding{fail, "daemon", fmt.Sprintf("weir %s at %s is not ready: %s", word(s.Version), d.client.base.Redacted(), word(s.Reason)), "look at its log"}
+	}
+	if s.Store != nil && s.Store.Failure != "" {
+		findings = append(findings, finding{fail, "store", "nothing can be stored now: " + word(s.Store.Failure), "free space on the disk, or look at the daemon's log"})
+	}
+	for _, l := range s.Ledger {
+		lost := int64(0)
+		for _, n := range l.Discarded {
+			lost += n
+		}
+		if lost > 0 {
+			findings = append(findings, finding{warn, "ledger", fmt.Sprintf("%s discarded %d of %d %s: %s", word(l.Component), lost, l.Received, word(l.Unit), reasons(l.Discarded)),
+				"the daemon's log shows examples; /metrics has the counters"})
+		}
+	}
+	if difference := time.Now().Unix() - s.Now; difference > maxClockDifference || difference < -maxClockDifference {
+		findings = append(findings, finding{warn, "clock", fmt.Sprintf("the daemon's clock is %d s behind this one", difference), "synchronise both with NTP"})
+	}
+	return findings
+}
+
+func reasons(discarded map[string]int64) string {
+	var list []string
+	for reason, n := range discarded {
+		if n > 0 {
+			list = append(list, fmt.Sprintf("%s %d", word(reason), n))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// readPlan is what weir run would do with a configuration file, "" for the defaults.
+func readPlan(file string) (plan, error) {
+	return plan{
+		ports: []port{{"statsd", "udp", ":8125"}, {"statsd", "tcp", ":8125"}, {"statsd management", "tcp", ":8126"}, {"the HTTP API", "tcp", "127.0.0.1:8088"}},
+		data:  "./weir-data", url: "http://127.0.0.1:8088",
+	}, nil
+}
