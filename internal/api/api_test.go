@@ -223,6 +223,7 @@ func TestRefusals(t *testing.T) {
 	f(q+"&tag=%zz", 400, "bad_parameter", "URL")
 	f(q+"&a;b", 400, "bad_parameter")
 	f(q+"&tag=name=nobody", 404, "no_series", "name=nobody", "weir series")
+	f(q+"&tag=nmae=a", 404, "no_series", `is "nmae" meant to be the tag "name"?`)
 	f("/api/v1/total?schema=statsd:counter&tag=name=nobody", 404, "no_series")
 	f("/api/v1/topk?schema=statsd:counter&tag=name=nobody", 404, "no_series")
 	f("/api/v1/series?schema=statsd:counter&tag=name=nobody", 404, "no_series")

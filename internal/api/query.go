@@ -112,7 +112,13 @@ func (s *server) explain(schema *timeseries.Schema, tags timeseries.Tags, err er
 	if !errors.Is(err, timeseries.ErrNoSeries) {
 		return err
 	}
-	return &Error{http.StatusNotFound, "no_series", fmt.Sprintf("no series of %q matches %s: `weir series %s` lists what there is", schema.Name, filterText(tags), schema.Name)}
+	text := fmt.Sprintf("no series of %q matches %s", schema.Name, filterText(tags))
+	for name := range tags { // a schema with a packed tag takes any name, so this is where a typing error shows
+		if near := nearest(name, schema.Tags); near != "" && near != name {
+			text += fmt.Sprintf("; is %.100q meant to be the tag %q?", name, near)
+		}
+	}
+	return &Error{http.StatusNotFound, "no_series", text + fmt.Sprintf(" (`weir series %s` lists what there is)", schema.Name)}
 }
 
 // filterText is a filter for people: name=value, sorted.

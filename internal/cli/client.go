@@ -93,7 +93,7 @@ func (c *client) get(ctx context.Context, path string, parameters url.Values, re
 	}
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
-		return failure{fmt.Errorf("Weir at %s wants a token: set WEIR_TOKEN or use --token-file", c.base.Redacted())}
+		return failure{fmt.Errorf("a token is wanted by Weir at %s: set WEIR_TOKEN or use --token-file", c.base.Redacted())}
 	case http.StatusBadRequest:
 		return &refusal
 	}

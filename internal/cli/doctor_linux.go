@@ -38,7 +38,11 @@ func (d *doctor) receiveBuffer() finding {
 	}
 	text := fmt.Sprintf("a UDP socket that asks for %d MiB gets %.1f", wantedBuffer/mebibyte, float64(got)/mebibyte)
 	if limit, err := d.number("sys/net/core/rmem_max"); err == nil {
-		text += fmt.Sprintf(" (net.core.rmem_max is %d)", limit)
+		text += fmt.Sprintf(" (net.core.rmem_max is %d", limit)
+		if got > int(limit) {
+			text += "; this user may exceed it"
+		}
+		text += ")"
 	}
 	if got >= wantedBuffer {
 		return finding{ok, "receive buffer", text, ""}

@@ -129,7 +129,7 @@ func groups(r *timeseries.Result) [][]timeseries.Series {
 // terminal, which gets sparklines.
 func resultTable(r *timeseries.Result, groupBy []string, width int, zone *time.Location) []byte {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "%s, %s, a point every %d s\n", word(r.Schema.Name), span(r.Start, r.Start+int64(r.Count)*r.Step, zone), r.Step)
+	fmt.Fprintf(&out, "%s, %s, a point every %d s\n", word(r.Schema.Name), span(r.Start, r.End, zone), r.Step)
 	for _, group := range groups(r) {
 		out.WriteByte('\n')
 		if tags := tagWords(group[0].Tags, groupBy); tags != "" {
@@ -157,7 +157,7 @@ func writePoints(out *bytes.Buffer, r *timeseries.Result, group []timeseries.Ser
 		last--
 	}
 	if first == last {
-		fmt.Fprintf(out, "  none of the %d points has a value\n", r.Count)
+		fmt.Fprintf(out, "  no point of %d has a value\n", r.Count)
 		return
 	}
 	t := table{indent: "  ", left: 1}
@@ -175,7 +175,7 @@ func writePoints(out *bytes.Buffer, r *timeseries.Result, group []timeseries.Ser
 	}
 	t.write(out, width)
 	if left := r.Count - (last - first); left > 0 {
-		fmt.Fprintf(out, "  %d more points before and after these have no value\n", left)
+		fmt.Fprintf(out, "  without a value before and after these: %d\n", left)
 	}
 }
 

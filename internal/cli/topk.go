@@ -32,7 +32,12 @@ the schema that are not given. Times are local, set TZ=UTC for UTC.`,
 		Example: `  weir topk statsd:counter --start -1d
   weir topk statsd:counter --group-by region --top 20
   weir topk statsd:timer region=eu --group-by name --json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("the schema is missing: weir topk SCHEMA [TAG=VALUE ...]; weir query lists the schemas")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := q.client()
 			if err != nil {
@@ -128,7 +133,7 @@ func sum(group []timeseries.Series, count int) []float64 {
 		all[i] = math.NaN()
 	}
 	for _, s := range group {
-		timeseries.AddPoints(all, s.Data)
+		timeseries.AddPoints(all, s.Data[:min(len(s.Data), count)]) // what is decoded came over the network
 	}
 	return all
 }
