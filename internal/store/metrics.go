@@ -1,0 +1,60 @@
+package store
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+// counters are what a store counts; they outlive a single opening of the database.
+type counters struct {
+	log    *slog.Logger
+	limit  *telemetry.Limited
+	ledger *telemetry.Ledger
+
+	invalid, future, expired, full, failed *telemetry.Discard
+
+	values      atomic.Int64 // appended
+	blocks      atomic.Int64 // written
+	checkpoints atomic.Int64
+	quarantined atomic.Int64 // records that are set aside
+	background  atomic.Int64 // errors Pebble reported
+	recoveries  atomic.Int64
+}
+
+func newCounters(reg *telemetry.Registry, log *slog.Logger) *counters {
+	ledger := reg.Ledger("store", "points")
+	return &counters{
+		log: log, limit: telemetry.NewLimited(log, 10*time.Second, 5), ledger: ledger,
+		invalid: ledger.Reason("invalid"),      // Point.Validate or the schema refused it
+		future:  ledger.Reason("future"),       // more than a day ahead of the clock
+		expired: ledger.Reason("expired"),      // older than the retention
+		full:    ledger.Reason("series_limit"), // MaxSeries
+		failed:  ledger.Reason("disk"),         // the database cannot be written
+	}
+}
+
+func (c *counters) warn(message string, args ...any) { c.limit.Warn(message, args...) }
+
+// register exports the figures of s.
+func (s *Store) register(reg *telemetry.Registry) {
+	gauge := func(name, help string, read func(Stats) float64) {
+		reg.Gauge("weir_store_"+name, help, func() float64 { return read(s.Stats()) })
+	}
+	counter := func(name, help string, n *atomic.Int64) {
+		reg.Counter("weir_store_"+name, help, func() float64 { return float64(n.Load()) })
+	}
+	gauge("series", "Series in the store.", func(s Stats) float64 { return float64(s.Series) })
+	gauge("schemas", "Schemas in the store.", func(s Stats) float64 { return float64(s.Schemas) })
+	gauge("disk_bytes", "Bytes of the database on disk.", func(s Stats) float64 { return float64(s.DiskBytes) })
+	gauge("memory_bytes", "Bytes of points in memory that are in no block yet.", func(s Stats) float64 { return float64(s.MemoryBytes) })
+	gauge("journal_bytes", "Bytes of journal since the last checkpoint.", func(s Stats) float64 { return float64(s.JournalBytes) })
+	gauge("quarantined_blocks", "Records set aside because they could not be read.", func(s Stats) float64 { return float64(s.QuarantinedBlocks) })
+	counter("appended_values_total", "Values appended.", &s.count.values)
+	counter("blocks_written_total", "Blocks written, again when points were added to them.", &s.count.blocks)
+	counter("checkpoints_total", "Times the points in memory were written as blocks.", &s.count.checkpoints)
+	counter("recoveries_total", "Times the database was opened again after a failure.", &s.count.recoveries)
+	counter("background_errors_total", "Errors of the database that did not stop it.", &s.count.background)
+}

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/weirhq/weir/internal/store/block"
+)
+
+// partSize is how many series are read at a time: their samples are in memory together.
+const partSize = 512
+
+// fewSeries is up to how many series are looked up one by one rather than by
+// going over all blocks of their schema.
+const fewSeries = 8
+
+// reading reads the samples of a run of series. Rows in memory are looked at
+// first and blocks then: a row that a checkpoint moves meanwhile is seen twice
+// rather than not at all.
+type reading struct {
+	*database
+	part
+	ids  []uint64
+	open []openRows
+	it   *pebble.Iterator
+
+	scratch []int64
+	key     []byte
+	all     []int // 0, 1, 2, ...
+}
+
+// openRows are the rows in memory of one series in one block.
+type openRows struct {
+	index int // of the series in the part
+	block openBlock
+}
+
+// newReading begins to read p. It has to be closed.
+func (d *database) newReading(p part) *reading {
+	r := &reading{database: d, part: p, ids: p.ids()}
+	for i := range r.ids {
+		r.all = append(r.all, i)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if len(d.dictionary.unsaved) == 0 {
+		return r
+	}
+	for i, id := range r.ids {
+		s := d.dictionary.unsaved[id]
+		if s == nil {
+			continue
+		}
+		for _, b := range s.sealed { // older than those in open
+			r.open = append(r.open, openRows{i, b})
+		}
+		for _, b := range s.open {
+			r.open = append(r.open, openRows{i, b})
+		}
+	}
+	return r
+}
+
+func (r *reading) close() error {
+	if r.it == nil {
+		return nil
+	}
+	return r.it.Close()
+}
+
+// blocks calls do for the blocks that start at start of the series in want, which
+// are indexes in the part in ascending order. data is valid during the call.
+func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) error) error {
+	if start < 0 || len(want) == 0 {
+		return nil
+	}
+	if len(want) <= fewSeries {
+		for _, i := range want {
+			if start < r.firsts[r.from+i] {
+				continue
+			}
+			r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[i])
+			value, closer, err := r.pebble.Get(r.key)
+			if err == pebble.ErrNotFound {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			err = do(i, value)
+			closer.Close()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if r.it == nil {
+		it, err := r.pebble.NewIter(within([]byte{keyData, tierRaw}))
+		if err != nil {
+			return err
+		}
+		r.it = it
+	}
+	r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[want[0]])
+	prefix := dataKeySize - 8
+	valid := r.it.SeekGE(r.key)
+	for valid && len(want) > 0 {
+		key := r.it.Key()
+		if string(key[:prefix]) != string(r.key[:prefix]) {
+			break
+		}
+		id := dataKeySeries(key)
+		for len(want) > 0 && r.ids[want[0]] < id {
+			want = want[1:]
+		}
+		if len(want) == 0 {
+			break
+		}
+		if r.ids[want[0]] == id {
+			value, err := r.it.ValueAndErr()
+			if err != nil {
+				return err
+			}
+			if err := do(want[0], value); err != nil {
+				return err
+			}
+			want = want[1:]
+			if len(want) == 0 {
+				break
+			}
+		}
+		if r.ids[want[0]] <= id+16 {
+			valid = r.it.Next()
+		} else {
+			r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[want[0]])
+			valid = r.it.SeekGE(r.key)
+		}
+	}
+	return r.it.Error()
+}
+
+// samples reads the blocks that start from from to to, both included, into out,
+// which has an element for each series of the part. Only series in want are read.
+func (r *reading) samples(from, to int64, want []int, out []samples) error {
+	for _, i := range want {
+		out[i].reset(len(r.columns))
+	}
+	for start := from; start <= to; start += r.span {
+		for _, i := range want {
+			out[i].begin()
+		}
+		err := r.blocks(start, want, func(i int, data []byte) error {
+			b, err := block.Parse(data, start)
+			if err == nil {
+				r.scratch, err = out[i].addBlock(&b, r.columns, r.scratch)
+			}
+			if err != nil {
+				r.damaged(appendDataKey(nil, start, r.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.addOpen(start, want, out)
+	}
+	return nil
+}
+
+// addOpen adds the rows in memory of the block that starts at start.
+func (r *reading) addOpen(start int64, want []int, out []samples) {
+	if len(r.open) == 0 {
+		return
+	}
+	next := 0
+	for k := range r.open {
+		rows := &r.open[k]
+		for next < len(want) && want[next] < rows.index {
+			next++
+		}
+		if next == len(want) {
+			break
+		}
+		if rows.block.start == start && want[next] == rows.index {
+			out[rows.index].addOpen(&rows.block, r.columns)
+		}
+	}
+	for _, i := range want {
+		out[i].settle()
+	}
+}
+
+// window turns a range of times, after < t <= through, into the starts of its
+// first and last block, cut to where the selection can have any.
+func (sel *selection) window(after, through int64) (from, to int64) {
+	from = max(after+1, 0)
+	from -= from % sel.span
+	to = max(through, -1)
+	if to >= 0 {
+		to -= to % sel.span
+	}
+	return max(from, sel.low, sel.oldest), min(to, sel.high)
+}
+
+// before finds for the series in want the last value of each metric in blocks
+// that start before start, NaN where there is none. values has a row of metrics
+// per series of the part.
+func (r *reading) before(start int64, want []int, values [][]float64) error {
+	var out []samples
+	missing := make([]int, 0, len(want))
+	for start -= r.span; start >= max(r.low, r.oldest) && len(want) > 0; start -= r.span {
+		missing = missing[:0]
+		for _, i := range want {
+			if r.firsts[r.from+i] <= start {
+				missing = append(missing, i)
+			}
+		}
+		if out == nil {
+			out = make([]samples, len(r.ids))
+		}
+		if err := r.samples(start, start, missing, out); err != nil {
+			return err
+		}
+		want = want[:0:0]
+		for _, i := range missing {
+			complete := true
+			for m := range r.columns {
+				if !math.IsNaN(values[i][m]) {
+					continue
+				}
+				column := out[i].values[m]
+				for at := len(column) - 1; at >= 0; at-- {
+					if !math.IsNaN(column[at]) {
+						values[i][m] = column[at]
+						break
+					}
+				}
+				complete = complete && (!math.IsNaN(values[i][m]) || r.columns[m] < 0)
+			}
+			if !complete {
+				want = append(want, i)
+			}
+		}
+	}
+	return nil
+}

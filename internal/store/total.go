@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"math"
+
+	"github.com/weirhq/weir/internal/store/block"
+	"github.com/weirhq/weir/timeseries"
+)
+
+// volume adds up one metric of one series over (start, end] (specification
+// section 2.5, R15), block by block in ascending order of time.
+type volume struct {
+	sum  float64
+	last float64 // the last value so far, NaN when there is none
+	lead float64 // the first value in the range when none before it is known, else NaN
+}
+
+func newVolume() volume { return volume{last: math.NaN(), lead: math.NaN()} }
+
+// join accounts for the increment from the last value to v, the next one in the range.
+func (a *volume) join(v float64) {
+	if math.IsNaN(a.last) {
+		a.lead = v
+	} else {
+		a.sum += max(v-a.last, 0)
+	}
+}
+
+// samples adds samples; those outside of the range only matter to the increment
+// into it.
+func (a *volume) samples(schema *timeseries.Schema, times []int64, values []float64, start, end int64) {
+	a.sum += timeseries.Volume(schema, times, values, start, end)
+	if schema.Type != timeseries.Counter {
+		return
+	}
+	first := true
+	for i, t := range times {
+		if v := values[i]; !math.IsNaN(v) {
+			if t > start && t <= end {
+				a.join(v)
+			}
+			first = false
+			break
+		}
+	}
+	if first {
+		return
+	}
+	for i := len(times) - 1; i >= 0; i-- {
+		if v := values[i]; !math.IsNaN(v) && times[i] <= end {
+			a.last = v
+			break
+		}
+	}
+}
+
+// block adds a block all of whose samples are in the range.
+func (a *volume) block(schema *timeseries.Schema, s *block.Summary) {
+	if s.Count == 0 {
+		return
+	}
+	switch schema.Type {
+	case timeseries.Counter:
+		a.join(s.First)
+		a.sum += s.Increment
+		a.last = s.Last
+	case timeseries.Derivative:
+		a.sum += s.Sum * float64(schema.Step)
+	default:
+		a.sum += s.Sum
+	}
+}
+
+// Total implements timeseries.Driver.
+func (s *Store) Total(ctx context.Context, q timeseries.Query) (map[string]float64, error) {
+	d, err := s.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer d.release()
+	sel, err := d.choose(ctx, &q, true, nil, maxGroups)
+	if err != nil {
+		return nil, err
+	}
+	sums := make([]float64, len(q.Schema.Metrics))
+	err = d.eachPart(ctx, sel, func(p part, w *partScratch) error {
+		volumes, err := d.volumes(p, w, &q)
+		if err != nil {
+			return err
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for i, v := range volumes {
+			sums[i%len(sums)] += v.sum
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	total := make(map[string]float64, len(sums))
+	for m, name := range q.Schema.Metrics {
+		total[name] = sums[m]
+	}
+	return total, nil
+}
+
+// volumes computes the volume of each metric of each series of p, row after row.
+// Blocks that lie in the range as a whole count by their summaries.
+func (d *database) volumes(p part, w *partScratch, q *timeseries.Query) ([]volume, error) {
+	r := d.newReading(p)
+	defer r.close()
+	metrics := len(r.columns)
+	volumes := make([]volume, len(r.ids)*metrics)
+	for i := range volumes {
+		volumes[i] = newVolume()
+	}
+	out := w.samples(len(r.ids))
+	inMemory := make(map[int64]map[int]bool) // block start -> series with rows in memory
+	for k := range r.open {
+		start := r.open[k].block.start
+		if inMemory[start] == nil {
+			inMemory[start] = make(map[int]bool)
+		}
+		inMemory[start][r.open[k].index] = true
+	}
+	after := q.Start
+	if q.Schema.Type == timeseries.Counter {
+		after-- // a sample at the start is what the first increment begins at
+	}
+	from, to := p.window(after, q.End)
+	decode := make([]int, 0, len(r.ids))
+	for start := from; start <= to; start += r.span {
+		decode = decode[:0]
+		err := r.blocks(start, r.all, func(i int, data []byte) error {
+			b, err := block.Parse(data, start)
+			if err == nil && b.First > q.Start && b.Last <= q.End && !inMemory[start][i] {
+				if err = summarize(q.Schema, &b, r.columns, volumes[i*metrics:(i+1)*metrics]); err == nil {
+					return nil
+				}
+			}
+			decode = append(decode, i) // a damaged block is dealt with there
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		decode = union(decode, inMemory[start])
+		if len(decode) == 0 {
+			continue
+		}
+		if err := r.samples(start, start, decode, out); err != nil {
+			return nil, err
+		}
+		for _, i := range decode {
+			for m := range metrics {
+				volumes[i*metrics+m].samples(q.Schema, out[i].times, out[i].values[m], q.Start, q.End)
+			}
+		}
+	}
+	if q.Schema.Type == timeseries.Counter {
+		return volumes, r.lead(from, volumes)
+	}
+	return volumes, nil
+}
+
+// summarize adds the summaries of b, of all metrics or of none.
+func summarize(schema *timeseries.Schema, b *block.Block, columns []int, volumes []volume) error {
+	var few [8]block.Summary
+	summaries := few[:0]
+	for _, column := range columns {
+		s, err := b.Summary(column)
+		if err != nil {
+			return err
+		}
+		summaries = append(summaries, s)
+	}
+	for m := range summaries {
+		volumes[m].block(schema, &summaries[m])
+	}
+	return nil
+}
+
+// union merges the series in more into the ascending list.
+func union(list []int, more map[int]bool) []int {
+	if len(more) == 0 {
+		return list
+	}
+	all := make(map[int]bool, len(more))
+	for i := range more {
+		all[i] = true
+	}
+	for _, i := range list {
+		all[i] = true
+	}
+	list = list[:0]
+	for i := range all {
+		list = append(list, i)
+	}
+	sortInts(list)
+	return list
+}
+
+// lead adds the increments that lead into the range from values before it: from
+// is the start of the first block that was read.
+func (r *reading) lead(from int64, volumes []volume) error {
+	metrics := len(r.columns)
+	var want []int
+	var values [][]float64
+	for i := range r.ids {
+		row := volumes[i*metrics : (i+1)*metrics]
+		if r.firsts[r.from+i] >= from || !leads(row) {
+			continue
+		}
+		if values == nil {
+			values = make([][]float64, len(r.ids))
+		}
+		values[i] = make([]float64, metrics)
+		for m := range values[i] {
+			values[i][m] = math.NaN()
+			if math.IsNaN(row[m].lead) {
+				values[i][m] = 0 // not looked for
+			}
+		}
+		want = append(want, i)
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	if err := r.before(from, want, values); err != nil {
+		return err
+	}
+	for _, i := range want {
+		for m := range metrics {
+			v := &volumes[i*metrics+m]
+			if before := values[i][m]; !math.IsNaN(v.lead) && !math.IsNaN(before) {
+				v.sum += max(v.lead-before, 0)
+			}
+		}
+	}
+	return nil
+}
+
+func leads(row []volume) bool {
+	for m := range row {
+		if !math.IsNaN(row[m].lead) {
+			return true
+		}
+	}
+	return false
+}
