@@ -1,0 +1,183 @@
+// Package config is the YAML file of weir run: what it may hold, with types,
+// defaults and documentation, and reading it so that a mistake is explained
+// where it stands.
+//
+// Every option is declared once, in options.go, with its documentation, its
+// kind of value and an example. Decoding, suggestions for misspelt keys, the
+// reference in docs/configuration.md and the comparison of two configurations
+// for a reload all come from that declaration; the defaults are those of Default.
+package config
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/console"
+	"github.com/weirhq/weir/internal/statsd/graphite"
+)
+
+// Config is everything weir run is told. Values of it are not changed after Load.
+type Config struct {
+	Data       string // directory
+	Log        Log
+	HTTP       HTTP
+	StatsD     StatsD
+	Timeseries Timeseries
+
+	file      string              // where it came from, "" for the defaults
+	positions map[string]position // of the options that were given, by path
+}
+
+// Log says how to write the log, which goes to standard error.
+type Log struct {
+	Format string // "text" or "json"
+	Level  slog.Level
+}
+
+// HTTP is the server of the API, the status page and /metrics.
+type HTTP struct {
+	Listen    string // host:port
+	Token     string // a secret; with TokenFile the content of that file once Load has read it
+	TokenFile string
+	TLS       TLS
+}
+
+// TLS are PEM files; both are empty for plain HTTP.
+type TLS struct {
+	Cert, Key   string
+	Certificate tls.Certificate // read by Load
+}
+
+// StatsD is the StatsD server. Listen of the embedded Config is what the file
+// has under sources.statsd.
+type StatsD struct {
+	statsd.Config
+	Backends []Backend
+}
+
+// Backend is one entry of statsd.backends.
+type Backend struct {
+	Kind     string // "store", "graphite", "console" or "repeater"; the field of that name counts
+	Graphite graphite.Config
+	Console  console.Config
+	Repeater Repeater
+}
+
+// Repeater sends packets on as they came.
+type Repeater struct {
+	Targets  []string // host:port
+	Protocol string   // "udp4", "udp6" or "tcp"
+}
+
+// Timeseries says where series live.
+type Timeseries struct {
+	Write     []string      // names of drivers; only "store" exists
+	Read      string        // the one that answers queries
+	Retention time.Duration // of raw points; 0 leaves it to the store
+	MaxSeries int           // 0 means no limit
+}
+
+// Stores reports whether the embedded store is used.
+func (c *Config) Stores() bool { return len(c.Timeseries.Write) > 0 }
+
+// Default is what weir run does without a file.
+func Default() *Config {
+	server := statsd.DefaultConfig()
+	server.Management = "127.0.0.1:8126" // the reference daemon lets everybody in
+	server.Listen = []statsd.Listen{{Network: "udp", Address: ":8125"}, {Network: "tcp", Address: ":8125"}}
+	store := newBackend()
+	store.Kind = "store"
+	return &Config{
+		Data:       "./weir-data",
+		Log:        Log{Format: "text", Level: slog.LevelInfo},
+		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
+		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
+		Timeseries: Timeseries{Write: []string{"store"}, Read: "store", MaxSeries: 5_000_000},
+	}
+}
+
+func defaultGraphite() graphite.Config {
+	return graphite.Config{
+		Host: "127.0.0.1", Protocol: "text", Namespace: graphite.DefaultNamespace(),
+		Retry: graphite.Retry{Flushes: 60, Bytes: 64 << 20},
+	}
+}
+
+// Load reads a file, and the files it names: tokens and certificates. The
+// error holds every mistake (see Errors).
+func Load(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Errors{{File: path, Message: "cannot read the configuration: " + reason(err)}}
+	}
+	c, err := Parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.readFiles(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Parse reads the text of a file called name, and touches no other file. The
+// error is of type Errors and holds every mistake.
+func Parse(name string, text []byte) (*Config, error) {
+	c := Default()
+	c.file, c.positions = name, make(map[string]position)
+	d := &decoder{config: c, lookup: os.LookupEnv}
+	d.document(text)
+	if len(d.errors) == 0 {
+		c.check(d)
+	}
+	if len(d.errors) > 0 {
+		return nil, d.sorted()
+	}
+	c.StatsD.Debug = c.Log.Level <= slog.LevelDebug
+	return c, nil
+}
+
+// check finds options that are fine alone and wrong together.
+func (c *Config) check(d *decoder) {
+	if c.HTTP.Token != "" && c.HTTP.TokenFile != "" {
+		d.complain("http.token_file", "cannot use http.token_file: http.token is given too; keep one of them")
+	}
+	if c.HTTP.TLS.Cert != "" && c.HTTP.TLS.Key == "" {
+		d.complain("http.tls.cert", "cannot use http.tls: cert is given and key is not")
+	}
+	if c.HTTP.TLS.Key != "" && c.HTTP.TLS.Cert == "" {
+		d.complain("http.tls.key", "cannot use http.tls: key is given and cert is not")
+	}
+	if !c.Stores() {
+		if _, given := c.positions["timeseries.read"]; given {
+			d.complain("timeseries.read", `cannot use "store" for timeseries.read: timeseries.write does not name it, so it would always be empty`)
+		}
+	}
+	seen := make(map[statsd.Listen]bool)
+	for i, l := range c.StatsD.Listen {
+		if l.Mode != 0 && l.Network != "unix" {
+			path := index("sources.statsd", i) + ".mode"
+			d.complain(path, "cannot use "+path+": only Unix sockets have permissions, and "+listenURL(l)+" is none")
+		}
+		l.Mode = 0
+		if seen[l] {
+			path := index("sources.statsd", i) + ".listen"
+			d.complain(path, "cannot use "+quote(listenURL(l))+" for "+path+": an entry before it is the same")
+		}
+		seen[l] = true
+	}
+	only := make(map[string]bool) // kinds that write to one place wherever they are configured
+	for i, b := range c.StatsD.Backends {
+		path := index("statsd.backends", i)
+		switch {
+		case b.Kind == "store" && !c.Stores():
+			d.complain(path, `cannot use "store" for `+path+`: timeseries.write does not name it; write it there too`)
+		case (b.Kind == "store" || b.Kind == "console") && only[b.Kind]:
+			d.complain(path, "cannot use "+quote(b.Kind)+" for "+path+": an entry before it is the same")
+		}
+		only[b.Kind] = true
+	}
+}
