@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/internal/config"
 )
 
 func doctorCommand() *cobra.Command {
@@ -35,12 +38,16 @@ when a check failed.`,
 			if err != nil {
 				return err
 			}
-			if where.url == "" && os.Getenv("WEIR_URL") == "" {
+			own := where.url == "" && os.Getenv("WEIR_URL") == ""
+			if own {
 				where.url = plan.url
 			}
 			c, err := where.client()
 			if err != nil {
 				return err
+			}
+			if own && c.token == "" {
+				c.token = plan.token // only the daemon it is meant for gets it
 			}
 			d := doctor{plan: plan, client: c, proc: "/proc"}
 			findings := d.examine(cmd.Context())
@@ -63,6 +70,7 @@ type plan struct {
 	ports []port
 	data  string // directory
 	url   string // of the HTTP API
+	token string // it wants
 }
 
 // port is something Weir listens on.
@@ -219,8 +227,35 @@ func reasons(discarded map[string]int64) string {
 
 // readPlan is what weir run would do with a configuration file, "" for the defaults.
 func readPlan(file string) (plan, error) {
-	return plan{
-		ports: []port{{"statsd", "udp", ":8125"}, {"statsd", "tcp", ":8125"}, {"statsd management", "tcp", ":8126"}, {"the HTTP API", "tcp", "127.0.0.1:8088"}},
-		data:  "./weir-data", url: "http://127.0.0.1:8088",
-	}, nil
+	c := config.Default()
+	if file != "" {
+		var err error
+		if c, err = config.Load(file); err != nil {
+			return plan{}, err
+		}
+	}
+	var p plan
+	for _, l := range c.StatsD.Listen {
+		p.ports = append(p.ports, port{"statsd", l.Network, l.Address})
+	}
+	if c.StatsD.Management != "" {
+		p.ports = append(p.ports, port{"statsd's management console", "tcp", c.StatsD.Management})
+	}
+	p.ports = append(p.ports, port{"the HTTP API", "tcp", c.HTTP.Listen})
+	if c.Stores() {
+		p.data = c.Data
+	}
+	scheme := "http://"
+	if c.HTTP.TLS.Cert != "" {
+		scheme = "https://"
+	}
+	host, number, err := net.SplitHostPort(c.HTTP.Listen)
+	if err != nil {
+		return plan{}, fmt.Errorf("cannot use %q for http.listen: %w", c.HTTP.Listen, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens on all of them
+	}
+	p.url, p.token = scheme+net.JoinHostPort(host, number), c.HTTP.Token
+	return p, nil
 }

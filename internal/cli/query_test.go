@@ -170,7 +170,7 @@ func TestSeries(t *testing.T) {
 if:traffic port=eth0
 statsd:counter name=api.requests tags=region=eu
 statsd:counter name=api.requests tags=region=us
-statsd:counter $'name=it\'s \x1b[2J' tags=
+statsd:counter name=$'it\'s \x1b[2J' tags=
 `)
 	golden(t, "series statsd:counter region=us", "statsd:counter name=api.requests tags=region=us\n")
 	golden(t, "series --csv", "schema,port,name,tags\nif:traffic,eth0,,\nstatsd:counter,,api.requests,region=eu\nstatsd:counter,,api.requests,region=us\nstatsd:counter,,it's \x1b[2J,\n")

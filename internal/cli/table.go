@@ -240,7 +240,7 @@ func word(text string) string {
 func tagWords(tags timeseries.Tags, order []string) string {
 	var list []string
 	for _, name := range tagNames(tags, order) {
-		list = append(list, word(name+"="+tags[name]))
+		list = append(list, word(name)+"="+word(tags[name]))
 	}
 	return strings.Join(list, " ")
 }
