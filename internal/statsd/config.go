@@ -42,6 +42,15 @@ type Listen struct {
 	Mode    fs.FileMode // permissions of a unix socket; 0 leaves them alone
 }
 
+// ListenError is the error of a Start that could not bind an address.
+type ListenError struct {
+	Index int // in Config.Listen
+	Err   error
+}
+
+func (e *ListenError) Error() string { return e.Err.Error() }
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // KeyFlush lists the busiest keys every Interval (keyFlush).
 type KeyFlush struct {
 	Interval time.Duration // 0 turns it off
