@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
+	"github.com/weirhq/weir/internal/statsd/repeater"
 )
 
 // Config is everything weir run is told. Values of it are not changed after Load.
@@ -63,13 +64,7 @@ type Backend struct {
 	Kind     string // "store", "graphite", "console" or "repeater"; the field of that name counts
 	Graphite graphite.Config
 	Console  console.Config
-	Repeater Repeater
-}
-
-// Repeater sends packets on as they came.
-type Repeater struct {
-	Targets  []string // host:port
-	Protocol string   // "udp4", "udp6" or "tcp"
+	Repeater repeater.Config
 }
 
 // Timeseries says where series live.

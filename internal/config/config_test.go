@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/repeater"
 )
 
 func parsed(t *testing.T, text string) *Config {
@@ -171,7 +172,7 @@ statsd:
 		g.Host, g.Port, g.Protocol, g.Namespace.Legacy, g.Namespace.GlobalSuffix = "here.example.net", 1, "pickle", false, "x"
 		g.Retry.Flushes, g.Retry.Bytes = 3, 1<<20
 		all[3].Console.Pretty = true
-		all[4].Repeater = Repeater{Targets: []string{"192.0.2.1:8125", "[::1]:8125"}, Protocol: "tcp"}
+		all[4].Repeater = repeater.Config{Targets: []string{"192.0.2.1:8125", "[::1]:8125"}, Protocol: "tcp"}
 		c.StatsD.Backends = all
 	})
 	f("timeseries: {write: [], retention: 2w3d12h, max_series: 7}\nstatsd: {backends: [console]}", func(c *Config) {

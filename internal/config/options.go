@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/repeater"
 )
 
 // root declares every option, with c as the place where values go.
@@ -120,7 +121,7 @@ var timerFields = []string{
 }
 
 func newBackend() Backend {
-	return Backend{Graphite: defaultGraphite(), Repeater: Repeater{Protocol: "udp4"}}
+	return Backend{Graphite: defaultGraphite(), Repeater: repeater.Config{Protocol: "udp4"}}
 }
 
 func backendValue(b *Backend) value {
