@@ -1,0 +1,141 @@
+// Package jsconfig reads the configuration files of StatsD, which are JavaScript
+// (StatsD specification sections 4.1 and 4.2).
+//
+// A file is evaluated as the reference daemon does it: its text is the right side
+// of an assignment, in sloppy mode, with require, process, module and __dirname in
+// scope. Evaluation happens in a sandbox: require knows os, path, fs and util,
+// nothing can be written, and time, stack and memory are bounded. What the file
+// says then becomes typed options by JavaScript's own rules for truth and numbers.
+package jsconfig
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/console"
+	"github.com/weirhq/weir/internal/statsd/graphite"
+)
+
+// maxFile is the largest file that is read, in bytes. Nested brackets cost stack
+// while they are parsed, a few kilobytes each, so size bounds depth as well.
+const maxFile = 64 << 10
+
+// File is what a configuration file says.
+type File struct {
+	Path     string
+	StatsD   statsd.Config
+	Backends []Backend // in the order of the file
+
+	Graphite graphite.Config
+	Console  console.Config
+	Repeater Repeater
+	Store    Store
+	Log      Log
+
+	Reload bool // automaticConfigReload: follow changes of the file
+
+	settings []Setting // of the file, with the defaults filled in at start
+	deletes  []Setting // filled in by the first flush
+}
+
+// Backend is the name of a backend that Weir has.
+type Backend string
+
+// The backends a file can name. The first three are './backends/...' in the
+// file, the last one is Weir's own and called 'store'.
+const (
+	Graphite Backend = "graphite"
+	Console  Backend = "console"
+	Repeat   Backend = "repeater"
+	Stored   Backend = "store"
+)
+
+// Repeater says where packets are sent on to.
+type Repeater struct {
+	Targets  []string // "host:port"
+	Protocol string   // "udp4", "udp6" or "tcp"
+}
+
+// Store is for the backend 'store': the option weir of the file, which the
+// reference daemon ignores.
+type Store struct {
+	Data string // weir.data: directory of the store, "weir-data" by default
+	HTTP string // weir.http: "host:port" that answers queries, "127.0.0.1:8088" by default
+}
+
+// Log says where log lines go (specification section 4.4).
+type Log struct {
+	Syslog      bool
+	Application string // name in syslog
+	Level       string // level in syslog of lines of no level of their own, such as "LOG_INFO"
+}
+
+// Setting is one line of the management command config, already rendered.
+type Setting struct{ Name, Sub, Value string }
+
+// Error is a file that cannot be used. Line and Column count from 1 and are 0
+// when the error has no place in the file.
+type Error struct {
+	Path         string
+	Line, Column int
+	Message      string
+}
+
+// Error implements error as "path:line:column: message".
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Path + ": " + e.Message
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.Path, e.Line, e.Column, e.Message)
+}
+
+// Read reads the file at path. Its errors are of type [*Error], but for a file
+// that cannot be opened. It takes 3 s at most, whatever the file says.
+func Read(path string) (*File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &Error{Path: path, Message: "not a regular file"}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return Parse(path, text)
+}
+
+// Parse reads text; path is for messages and for __dirname.
+func Parse(path string, text []byte) (*File, error) {
+	if len(text) > maxFile {
+		return nil, &Error{Path: path, Message: fmt.Sprintf("%d bytes are more than the %d a configuration may have", len(text), maxFile)}
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		absolute = path
+	}
+	f := &File{Path: path}
+	err = evaluate(source{name: path, directory: filepath.Dir(absolute), text: string(text)}, f.fill)
+	if err == nil {
+		return f, nil
+	}
+	wrong := new(Error)
+	if !errors.As(err, &wrong) {
+		wrong.Message = err.Error()
+	}
+	wrong.Path = path
+	return nil, wrong
+}
+
+// Settings are the lines of the management command config, in order; flushed
+// says whether there was a flush yet, after which more options are filled in.
+func (f *File) Settings(flushed bool) []Setting {
+	if !flushed {
+		return f.settings
+	}
+	return append(f.settings[:len(f.settings):len(f.settings)], f.deletes...)
+}
