@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,8 +32,7 @@ type intake struct {
 	log        *slog.Logger
 	problems   *telemetry.Limited
 	handlers   []*packetHandler // fixed before the first packet
-	listeners  []listener
-	last       atomic.Int64 // when the last packet came, in Unix nanoseconds; 0 before the first
+	last       atomic.Int64     // when the last packet came, in Unix nanoseconds; 0 before the first
 
 	packets    *telemetry.Ledger // "statsd.packets"
 	kernelDrop *telemetry.Discard
@@ -45,6 +45,9 @@ type intake struct {
 	open        atomic.Int64
 
 	receiveBuffer int // bytes to ask for, per UDP socket
+
+	mu        sync.Mutex
+	listeners []listener
 }
 
 func newIntake(a *Aggregator, reg *telemetry.Registry, log *slog.Logger) *intake {
@@ -92,6 +95,8 @@ func (in *intake) listen(l Listen) (listener, error) {
 	if err != nil {
 		return nil, listenError(l, err)
 	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.listeners = append(in.listeners, bound)
 	return bound, nil
 }
@@ -116,6 +121,8 @@ func listenError(l Listen, err error) error {
 
 // countDrops counts what the kernel dropped on all sockets since the last call.
 func (in *intake) countDrops() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	for _, l := range in.listeners {
 		l.drops()
 	}

@@ -76,8 +76,7 @@ func writeKeys(w io.Writer, keys []keyCount, percent float64, now time.Time) err
 }
 
 // flushKeys lists the busiest keys every interval until the server stops.
-func (s *Server) flushKeys() {
-	k := s.config.KeyFlush
+func (s *Server) flushKeys(k KeyFlush) {
 	ticker := time.NewTicker(k.Interval)
 	defer ticker.Stop()
 	for {

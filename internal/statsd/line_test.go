@@ -2,6 +2,7 @@ package statsd
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 )
@@ -109,6 +110,53 @@ func TestParserKeepsKeysWithoutSanitizing(t *testing.T) {
 	}
 }
 
+func TestParserDecodesUTF8(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		if got := parse(in, false); got != want {
+			t.Errorf("%q\n got %q\nwant %q", in, got, want)
+		}
+	}
+	// as Node's Buffer.toString: one U+FFFD per longest prefix of a character, and per byte that begins none
+	f("k\xff:1|c", "k\ufffd c 1")
+	f("s:\xe2\x82|s", "s s {\ufffd}")
+	f("s:\xe2\x82a\xe2\x82\xac|s", "s s {\ufffda€}")
+	f("s:\xf0\x9f\x98\xff\xc0\x80|s", "s s {\ufffd\ufffd\ufffd\ufffd}")
+	f("s:\xf0\x80\xed\xa0\x80\xf0\x9f\x98\x80|s", "s s {\ufffd\ufffd\ufffd\ufffd\ufffd😀}")
+	f("k:1|c|#t\xff:\xfe", "k;t\ufffd=\ufffd c 1")
+	if got, want := parse("caf\xe9\xff:1|c", true), "caf c 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// FuzzPlainLine checks that the fast path and the full parser understand a packet alike.
+func FuzzPlainLine(f *testing.F) {
+	for _, seed := range []string{
+		"a:1|c\nb:2.5|ms\nc:-3|g\nd:+.5|g|@0.1\ne:5.|c|@.5", "a:-0|ms\na:1|c|@0", "a:1234567890123456|c", "a:1234567890.12345|c", "a:.|c", "a:1|c|@",
+		"a:1|m", "a:1|ms", "a:1|msx", "a:1|c|#t", "a:1:2|c", "a:", "a:1", "a:1|", ":1|c", "a:0000000000000001|ms",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		render := func(p *Parser) (out []string, lines int) {
+			p.OnValue = func(v *Value) {
+				out = append(out, fmt.Sprintf("%v %q %q %v %v %v", v.Kind, v.Key, v.Member, v.Signed, math.Float64bits(v.Number), v.Weight))
+				v.Member = nil
+			}
+			p.OnBad = func(b Bad) { out = append(out, fmt.Sprintf("bad %q %q", b.Fields, b.Line)) }
+			lines = p.Packet(packet)
+			return out, lines
+		}
+		for _, sanitize := range []bool{true, false} {
+			fast, lines := render(&Parser{Sanitize: sanitize})
+			full, all := render(&Parser{Sanitize: sanitize, OnLine: func([]byte) {}})
+			if lines != all || strings.Join(fast, "\n") != strings.Join(full, "\n") {
+				t.Errorf("fast path: %d lines\n%s\nfull parser: %d lines\n%s", lines, strings.Join(fast, "\n"), all, strings.Join(full, "\n"))
+			}
+		}
+	})
+}
+
 func FuzzParser(f *testing.F) {
 	f.Add([]byte("key:1|c:2|c|@0.1:3|ms|#a:b,c\nx:1|s"))
 	f.Fuzz(func(t *testing.T, packet []byte) {
@@ -126,33 +174,4 @@ func FuzzParser(f *testing.F) {
 			t.Fatalf("%d lines gave %d values", lines, values)
 		}
 	})
-}
-
-// benchmarkPackets are 1000 lines of 1000 names in 1400-byte packets: half
-// counters, 40 % timers, 10 % gauges.
-func benchmarkPackets() (packets [][]byte) {
-	var packet []byte
-	for i := range 1000 {
-		typ := [...]string{"c", "ms", "c", "ms", "c", "ms", "c", "ms", "c", "g"}[i%10]
-		line := fmt.Sprintf("app.requests.name%d:%d|%s\n", i, i*7%1000, typ)
-		if len(packet)+len(line) > 1400 {
-			packets, packet = append(packets, packet), nil
-		}
-		packet = append(packet, line...)
-	}
-	return append(packets, packet)
-}
-
-// BenchmarkParser parses without aggregating.
-func BenchmarkParser(b *testing.B) {
-	packets := benchmarkPackets()
-	p := Parser{Sanitize: true, OnBad: func(bad Bad) { b.Fatalf("bad line %q", bad.Line) }, OnValue: func(*Value) {}}
-	b.ReportAllocs()
-	lines := 0
-	for b.Loop() {
-		for _, packet := range packets {
-			lines += p.Packet(packet)
-		}
-	}
-	b.ReportMetric(float64(lines)/b.Elapsed().Seconds()/1e6, "Mlines/s")
 }

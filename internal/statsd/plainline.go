@@ -32,7 +32,7 @@ func (p *Parser) plainLine(packet []byte) int {
 		return 0
 	}
 	v := &p.value
-	v.Key, v.Weight, v.Signed = key, 1, sign != 0
+	v.Key, v.Weight, v.Signed = key, 1, false
 	if sign == '-' {
 		number = -number
 	}
@@ -41,7 +41,7 @@ func (p *Parser) plainLine(packet []byte) int {
 		v.Kind = Counter
 		i += 2
 	case 'g':
-		v.Kind = Gauge
+		v.Kind, v.Signed = Gauge, sign != 0
 		i += 2
 	case 'm':
 		if i+2 >= len(packet) || packet[i+2] != 's' || sign == '-' {

@@ -167,18 +167,28 @@ func (r *runner) finish(ctx context.Context) error {
 	return fmt.Errorf("the StatsD backend %q did not take %d flushes in time", r.name, lost)
 }
 
-// stop ends the backend, if it has something to end.
-func (r *runner) stop(ctx context.Context) (err error) {
+// stop ends the backend, if it has something to end, and waits no longer than ctx.
+func (r *runner) stop(ctx context.Context) error {
 	stopper, ok := r.backend.(backend.Stopper)
 	if !ok {
 		return nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the StatsD backend %q panicked while stopping: %v", r.name, p)
-		}
+	ended := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				ended <- fmt.Errorf("it panicked: %v", p)
+			}
+		}()
+		ended <- stopper.Stop(ctx)
 	}()
-	if err := stopper.Stop(ctx); err != nil {
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("cannot stop the StatsD backend %q: %w", r.name, err)
 	}
 	return nil

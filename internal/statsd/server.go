@@ -80,13 +80,14 @@ func (s *Server) OnListening(f func() error) { s.onListening = append(s.onListen
 // flush. After an error everything is closed again and the Server cannot be
 // used. ctx bounds loading only.
 func (s *Server) Start(ctx context.Context) error {
-	if s.config.FlushInterval < time.Millisecond {
-		return fmt.Errorf("cannot flush every %v: the flush interval must be at least a millisecond", s.config.FlushInterval)
-	}
 	s.mu.Lock()
 	s.startup = time.Unix(wholeSeconds(time.Now()), 0)
+	cfg := s.config
 	s.mu.Unlock()
-	if err := s.load(ctx); err != nil {
+	if cfg.FlushInterval < time.Millisecond {
+		return fmt.Errorf("cannot flush every %v: the flush interval must be at least a millisecond", cfg.FlushInterval)
+	}
+	if err := s.load(ctx, cfg); err != nil {
 		s.stopping.Do(func() {}) // Stop has nothing left to do
 		for _, l := range s.listeners {
 			l.close(ctx)
@@ -103,18 +104,18 @@ func (s *Server) Start(ctx context.Context) error {
 		l.serve()
 	}
 	s.tasks.Go(s.flushLoop)
-	if s.config.KeyFlush.Interval > 0 {
-		s.tasks.Go(s.flushKeys)
+	if cfg.KeyFlush.Interval > 0 {
+		s.tasks.Go(func() { s.flushKeys(cfg.KeyFlush) })
 	}
 	return nil
 }
 
 // load does what can fail.
-func (s *Server) load(ctx context.Context) error {
-	for _, l := range s.config.Listen {
+func (s *Server) load(ctx context.Context, cfg Config) error {
+	for i, l := range cfg.Listen {
 		bound, err := s.intake.listen(l)
 		if err != nil {
-			return err
+			return &ListenError{Index: i, Err: err}
 		}
 		s.listeners = append(s.listeners, bound)
 	}
@@ -125,7 +126,7 @@ func (s *Server) load(ctx context.Context) error {
 	}
 	for i, r := range s.runners {
 		env := backend.Environment{
-			Startup: s.startup.Unix(), Interval: s.config.FlushInterval.Seconds(), Prefix: s.config.Prefix, Debug: s.config.Debug,
+			Startup: s.startup.Unix(), Interval: cfg.FlushInterval.Seconds(), Prefix: cfg.Prefix, Debug: cfg.Debug,
 			Log: s.log.With("backend", r.name),
 		}
 		if err := r.init(ctx, env); err != nil {

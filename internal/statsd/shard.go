@@ -75,11 +75,11 @@ func (s *shard) take(packets [][]byte) {
 	if s.badLines == nil || s.packets == nil || s.metrics == nil {
 		s.makeInternal()
 	}
+	s.count(s.packets, float64(len(packets)))
 	lines := 0
 	for _, packet := range packets {
 		lines += s.parser.Packet(packet)
 	}
-	s.count(s.packets, float64(len(packets)))
 	s.count(s.metrics, float64(lines))
 	s.report()
 }
@@ -185,7 +185,7 @@ func (s *shard) count(c *cell, n float64) {
 	if c.first[s.half] < s.start {
 		s.begin(c)
 	}
-	c.number[s.half] = plus(c.number[s.half], n)
+	c.number[s.half] += n
 }
 
 // create makes the cell of a name new to the shard; nil when the limit of

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,17 +20,24 @@ const (
 	maxConnections = 4096
 )
 
+// deadlineListener is what TCP and unix listeners are.
+type deadlineListener interface {
+	net.Listener
+	SetDeadline(time.Time) error
+}
+
 // stream listens on TCP or a unix socket.
 type stream struct {
 	in       *intake
 	network  string
-	listener net.Listener
+	listener deadlineListener
 	next     atomic.Int64 // which shard the next connection feeds
 
-	mu      sync.Mutex
-	open    map[net.Conn]bool
-	closing bool
-	tasks   sync.WaitGroup
+	accepting sync.WaitGroup
+	receiving sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[net.Conn]bool
 }
 
 func (in *intake) listenStream(l Listen) (listener, error) {
@@ -50,7 +56,7 @@ func (in *intake) listenStream(l Listen) (listener, error) {
 			return nil, err
 		}
 	}
-	return &stream{in: in, network: l.Network, listener: bound, open: make(map[net.Conn]bool)}, nil
+	return &stream{in: in, network: l.Network, listener: bound.(deadlineListener), open: make(map[net.Conn]bool)}, nil
 }
 
 // removeDeadSocket removes a socket file nobody listens on any more.
@@ -77,12 +83,12 @@ func (s *stream) address() net.Addr { return s.listener.Addr() }
 
 func (s *stream) drops() {} // streams push back instead
 
-func (s *stream) serve() { s.tasks.Go(s.accept) }
+func (s *stream) serve() { s.accepting.Go(s.accept) }
 
 func (s *stream) accept() {
 	for {
 		conn, err := s.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		if err != nil {
@@ -99,13 +105,9 @@ func (s *stream) accept() {
 			continue
 		}
 		s.mu.Lock()
-		if s.closing {
-			conn.Close()
-		} else {
-			s.open[conn] = true
-		}
+		s.open[conn] = true
 		s.mu.Unlock()
-		s.tasks.Go(func() {
+		s.receiving.Go(func() {
 			s.receive(conn)
 			s.mu.Lock()
 			delete(s.open, conn)
@@ -122,8 +124,7 @@ func (s *stream) receive(conn net.Conn) {
 	shard := shards[int(s.next.Add(1))%len(shards)]
 	from := []backend.Remote{{Network: s.network}}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		address := tcp.AddrPort()
-		from[0].Address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
+		from[0].Address = tcp.AddrPort()
 	}
 	packet := make([][]byte, 1)
 	f := framer{spare: &s.in.spare, packet: func(lines []byte) {
@@ -147,17 +148,20 @@ func (s *stream) receive(conn net.Conn) {
 	}
 }
 
-// drainTime is how long clients that go on sending are listened to at the end.
-const drainTime = 200 * time.Millisecond
+// At the end, how long connections that wait are still accepted, and how long
+// clients that go on sending are listened to.
+const (
+	acceptTime = 10 * time.Millisecond
+	drainTime  = 200 * time.Millisecond
+)
 
 // close ends all connections, but first reads what clients have sent and the
 // kernel has acknowledged: they cannot know that nobody would read it.
 func (s *stream) close(ctx context.Context) {
+	s.listener.SetDeadline(time.Now().Add(acceptTime))
+	s.accepting.Wait()
 	s.listener.Close()
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
-	defer cancel()
 	s.mu.Lock()
-	s.closing = true
 	for conn := range s.open {
 		if half, ok := conn.(interface{ CloseRead() error }); ok {
 			half.CloseRead() // reads bring what is there, and then the end
@@ -166,16 +170,23 @@ func (s *stream) close(ctx context.Context) {
 	s.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
-		s.tasks.Wait()
+		s.receiving.Wait()
 		close(ended)
 	}()
+	drained, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
 	select {
 	case <-ended:
-	case <-ctx.Done():
-		s.mu.Lock()
-		for conn := range s.open {
-			conn.Close()
-		}
-		s.mu.Unlock()
+		return
+	case <-drained.Done():
+	}
+	s.mu.Lock()
+	for conn := range s.open {
+		conn.Close()
+	}
+	s.mu.Unlock()
+	select {
+	case <-ended:
+	case <-ctx.Done(): // a backend blocks in its Packet
 	}
 }

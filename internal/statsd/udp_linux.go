@@ -290,5 +290,6 @@ func (s *udpSocket) take(b *batch, n int, number syscall.Errno) {
 	}
 	if number != 0 && number != unix.EINTR && number != unix.EAGAIN {
 		s.in.problems.Warn("cannot read from the StatsD socket", "error", number)
+		time.Sleep(10 * time.Millisecond) // such as no memory: trying again at once would not help
 	}
 }
