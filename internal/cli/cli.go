@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/internal/config"
 )
 
 // Exit codes of every subcommand.
@@ -26,22 +28,44 @@ func (f failure) Unwrap() error { return f.error }
 // Main runs the command line and returns the exit code of the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "weir",
-		Short:         "A programmable monitoring pipeline in one binary",
+		Use:   "weir",
+		Short: "A programmable monitoring pipeline in one binary",
+		Long: `Weir takes monitoring data in, aggregates it, stores it and sends it on.
+
+The exit code of every command is 0 when it did what was asked, 1 when it could not,
+and 2 when its arguments or the configuration are wrong.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), versionCommand())
 	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), doctorCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintf(stderr, "weir: %v\n", err)
+		report(stderr, err)
 		if errors.As(err, new(failure)) {
 			return exitFailure
 		}
 		return exitUsage
 	}
 	return exitOK
+}
+
+// report prints err. Mistakes in a configuration begin with their place, as
+// compilers print them, so that editors find it.
+func report(w io.Writer, err error) {
+	var mistakes config.Errors
+	if errors.As(err, &mistakes) {
+		fmt.Fprintln(w, mistakes)
+		if n := len(mistakes); n > 1 {
+			fmt.Fprintf(w, "weir: the configuration has %d mistakes\n", n)
+		}
+		return
+	}
+	if one := new(config.Error); errors.As(err, &one) && one.File != "" {
+		fmt.Fprintln(w, err)
+		return
+	}
+	fmt.Fprintf(w, "weir: %v\n", err)
 }

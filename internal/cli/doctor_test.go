@@ -178,7 +178,7 @@ func TestDoctorKernel(t *testing.T) {
 }
 
 func TestDoctorDaemon(t *testing.T) {
-	server := daemon(t, "")
+	server := serveAPI(t, "")
 	where := connection{url: server.URL}
 	c, err := where.client()
 	if err != nil {

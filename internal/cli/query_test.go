@@ -24,8 +24,8 @@ import (
 
 const t0 = 1_700_000_040 // 2023-11-14 22:14:00 UTC
 
-// daemon serves the API over a driver in memory, and points the commands at it.
-func daemon(t *testing.T, token string) *httptest.Server {
+// serveAPI serves the API over a driver in memory, and points the commands at it.
+func serveAPI(t *testing.T, token string) *httptest.Server {
 	t.Helper()
 	d := new(memory.Driver)
 	counter := &timeseries.Schema{Name: "statsd:counter", Step: 10, Type: timeseries.Derivative, Tags: []string{"name", "tags"}, Packed: "tags", Metrics: []string{"rate"}}
@@ -79,7 +79,7 @@ func golden(t *testing.T, command, want string) {
 var minute = fmt.Sprintf(" --start %d --end %d", t0, t0+60)
 
 func TestQuery(t *testing.T) {
-	daemon(t, "")
+	serveAPI(t, "")
 	golden(t, "query statsd:counter name=api.requests --group-by region"+minute, `
 statsd:counter, 2023-11-14 23:14:00 to 23:15:00 CET, a point every 10 s
 
@@ -126,7 +126,7 @@ all series together (--group-by shows them apart)
 }
 
 func TestQueryForms(t *testing.T) {
-	server := daemon(t, "")
+	server := serveAPI(t, "")
 	golden(t, "query", `
 SCHEMA          TYPE        STEP  TAGS       METRICS
 if:traffic      gauge       10 s  port       in out
@@ -152,7 +152,7 @@ time,port,in,out
 }
 
 func TestTopK(t *testing.T) {
-	daemon(t, "")
+	serveAPI(t, "")
 	golden(t, "topk statsd:counter"+minute, `
 statsd:counter, 2023-11-14 23:14:00 to 23:15:00 CET, the largest 3
 
@@ -165,7 +165,7 @@ statsd:counter, 2023-11-14 23:14:00 to 23:15:00 CET, the largest 3
 }
 
 func TestSeries(t *testing.T) {
-	daemon(t, "")
+	serveAPI(t, "")
 	golden(t, "series", `
 if:traffic port=eth0
 statsd:counter name=api.requests tags=region=eu
@@ -181,7 +181,7 @@ statsd:counter name=$'it\'s \x1b[2J' tags=
 }
 
 func TestAsk_Failure(t *testing.T) {
-	server := daemon(t, "s3cret")
+	server := serveAPI(t, "s3cret")
 	f := func(command string, code int, want string) {
 		t.Helper()
 		got, out, errs := run(strings.Fields(command)...)
@@ -255,7 +255,7 @@ func TestAsk_OtherServers(t *testing.T) {
 }
 
 func TestComplete(t *testing.T) {
-	server := daemon(t, "")
+	server := serveAPI(t, "")
 	f := func(want string, args ...string) {
 		t.Helper()
 		if _, out, _ := run(append([]string{"__complete"}, args...)...); !strings.HasPrefix(out, want) {

@@ -91,7 +91,7 @@ func statsdSection(s *StatsD) section {
 		{name: "delete_gauges", value: flag{&s.DeleteGauges}, reload: true, doc: "Forget gauges after `gauge_ttl` flushes in which nothing arrived, instead of sending the last value for ever."},
 		{name: "gauge_ttl", value: whole{&s.GaugeTTL, 1, math.MaxInt32}, reload: true, doc: "How many flushes a gauge is sent after its last value, with `delete_gauges`."},
 		{name: "prefix", value: text{to: &s.Prefix}, reload: true, doc: "What the names of Weir's own StatsD metrics begin with."},
-		{name: "sanitize", value: flag{&s.Sanitize}, reload: true, doc: "Replace characters of names that Graphite cannot take: white space becomes `_`, `/` becomes `-`, others go."},
+		{name: "sanitize", value: flag{&s.Sanitize}, doc: "Replace characters of names that Graphite cannot take: white space becomes `_`, `/` becomes `-`, others go."},
 		{name: "max_names", value: whole{&s.MaxNames, 0, math.MaxInt32}, reload: true,
 			doc: "How many names are held at once. Values of further names are dropped, counted, and one of them is named in the log. 0 means no limit."},
 		{name: "readers", value: whole{&s.Readers, 0, 256},

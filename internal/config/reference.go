@@ -135,3 +135,18 @@ func Changes(from, to *Config) []Change {
 	})
 	return changes
 }
+
+// Setting is an option and its value, as it could be written in the file.
+type Setting struct{ Path, Value string }
+
+// Settings are the options below the section name, with paths below it.
+func (c *Config) Settings(name string) []Setting {
+	var all []Setting
+	walk("", root(c), func(path string, o option) {
+		below, ok := strings.CutPrefix(path, name+".")
+		if _, is := o.value.(section); ok && !is {
+			all = append(all, Setting{below, o.value.yaml()})
+		}
+	})
+	return all
+}

@@ -1,0 +1,232 @@
+// Package daemon is the composition root: it turns a configuration into running
+// components, and starts, reloads and stops them in order.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirhq/weir/internal/api"
+	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/store"
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+// Options are what a Daemon gets from the process it runs in.
+type Options struct {
+	Version string         // shown by the API
+	Stdout  io.Writer      // where the console backend prints
+	Level   *slog.LevelVar // of the log, so that a reload can change it
+}
+
+// Daemon is everything weir run runs.
+type Daemon struct {
+	options  Options
+	log      *slog.Logger
+	registry *telemetry.Registry
+	created  time.Time
+	failed   chan error
+	notReady atomic.Pointer[string] // why; nil when everything is up
+
+	store  *store.Store // nil when no series are kept
+	web    *web
+	intake *intake // nil without a source
+
+	running []part // what Start started, in this order
+
+	mu      sync.Mutex
+	started *config.Config // what the components were made from
+	current *config.Config // what was loaded last
+}
+
+// part is a component with the option to name when it cannot start.
+type part struct {
+	name     string
+	start    func(context.Context) error
+	stop     func(context.Context) error
+	patience time.Duration // how long stop may take
+}
+
+// How long the parts may take to stop, together less than the bound of Stop.
+const (
+	intakePatience = 6 * time.Second // the last flush included
+	webPatience    = time.Second
+	storePatience  = 3 * time.Second
+)
+
+// New returns a Daemon for cfg. Nothing is opened before Start.
+func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
+	d := &Daemon{
+		options: options, log: log, registry: telemetry.NewRegistry(), created: time.Now(), failed: make(chan error, 1),
+		started: cfg, current: cfg,
+	}
+	d.setNotReady("starting")
+	if cfg.Stores() {
+		d.store = store.New(store.Config{Path: cfg.Data, Retention: cfg.Timeseries.Retention, MaxSeries: cfg.Timeseries.MaxSeries}, d.registry, log)
+	}
+	if len(cfg.StatsD.Listen) > 0 {
+		d.intake = newIntake(cfg, d.store, d.registry, log, options.Stdout)
+	}
+	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
+	return d
+}
+
+// dependencies are what the API answers from, without the token.
+func (d *Daemon) dependencies() api.Dependencies {
+	deps := api.Dependencies{
+		Registry: d.registry, Log: d.log, Version: d.options.Version, Started: d.created, Ready: d.ready, Sources: d.sources,
+	}
+	if d.store != nil {
+		deps.Driver, deps.Catalog = d.store, d.store
+		deps.Stats = func() api.Stats {
+			s := d.store.Stats()
+			return api.Stats{Series: s.Series, DiskBytes: s.DiskBytes, MemoryBytes: s.MemoryBytes, Failure: s.Failure}
+		}
+	}
+	return deps
+}
+
+// parts are the components in the order they start: what others need first,
+// sources last. They stop in the opposite order.
+func (d *Daemon) parts() []part {
+	var parts []part
+	if d.store != nil {
+		upkeep := newUpkeep(d.store, d.log)
+		parts = append(parts, part{"store", d.openStore, d.store.Stop, storePatience}, part{"upkeep", upkeep.start, upkeep.stop, webPatience})
+	}
+	parts = append(parts, part{"http", d.web.start, d.web.stop, webPatience})
+	if d.intake != nil {
+		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
+	}
+	return parts
+}
+
+func (d *Daemon) openStore(ctx context.Context) error {
+	if err := d.store.Start(ctx); err != nil {
+		return d.started.Fail("data", err)
+	}
+	return nil
+}
+
+// Start starts everything. After an error everything is stopped again; an error
+// that an option is to blame for is a *config.Error, which says where it is given.
+func (d *Daemon) Start(ctx context.Context) error {
+	for _, p := range d.parts() {
+		begin := time.Now()
+		if err := p.start(ctx); err != nil {
+			return errors.Join(err, d.stopRunning(ctx))
+		}
+		d.running = append(d.running, p)
+		d.log.Info("started", "part", p.name, "took", time.Since(begin).Round(time.Microsecond))
+	}
+	d.notReady.Store(nil)
+	d.log.Info("ready", d.where()...)
+	d.warnAboutAccess(d.started)
+	return nil
+}
+
+// where is what the log says about where Weir can be reached.
+func (d *Daemon) where() []any {
+	args := []any{"version", d.options.Version, "took", time.Since(d.created).Round(time.Microsecond), "http", d.web.url()}
+	if d.intake != nil {
+		args = append(args, "statsd", strings.Join(d.intake.listening(), " "))
+		if address := d.intake.management(); address != "" {
+			args = append(args, "management", address)
+		}
+	}
+	if d.store != nil {
+		args = append(args, "data", d.started.Data)
+	}
+	return args
+}
+
+// Stop stops everything: sources take in what they hold, backends get a last
+// flush, then the API and the store close. ctx bounds the whole.
+func (d *Daemon) Stop(ctx context.Context) error {
+	begin := time.Now()
+	d.setNotReady("stopping")
+	err := d.stopRunning(ctx)
+	d.log.Info("stopped", "took", time.Since(begin).Round(time.Microsecond))
+	return err
+}
+
+func (d *Daemon) stopRunning(ctx context.Context) error {
+	var failed []error
+	for _, p := range slices.Backward(d.running) {
+		begin := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, p.patience)
+		err := p.stop(bounded)
+		cancel()
+		if err != nil {
+			failed = append(failed, fmt.Errorf("cannot stop %s in order: %w", p.name, err))
+		}
+		d.log.Info("stopped", "part", p.name, "took", time.Since(begin).Round(time.Microsecond))
+	}
+	d.running = nil
+	return errors.Join(failed...)
+}
+
+// Failed receives the error of a component that ended by itself.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // one is enough to stop
+	}
+}
+
+func (d *Daemon) setNotReady(why string) { d.notReady.Store(&why) }
+
+func (d *Daemon) ready() error {
+	if why := d.notReady.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
+}
+
+func (d *Daemon) sources() []api.Source {
+	if d.intake == nil || d.ready() != nil {
+		return nil
+	}
+	return []api.Source{d.intake.source()}
+}
+
+// Reload applies the options of cfg that can change while Weir runs, and says
+// in the log which ones it applied and which ones need a restart.
+func (d *Daemon) Reload(cfg *config.Config) (applied, restart []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range config.Changes(d.current, cfg) {
+		if c.Reload {
+			applied = append(applied, c.Path)
+		}
+	}
+	for _, c := range config.Changes(d.started, cfg) {
+		if !c.Reload {
+			restart = append(restart, c.Path)
+		}
+	}
+	if !d.web.reload(cfg) {
+		applied = slices.DeleteFunc(applied, func(path string) bool { return strings.HasPrefix(path, "http.tls.") })
+		restart = append(restart, "http.tls")
+	}
+	if d.options.Level != nil {
+		d.options.Level.Set(cfg.Log.Level)
+	}
+	if d.intake != nil {
+		d.intake.reload(d.started, cfg)
+	}
+	d.current = cfg
+	d.log.Info("configuration reloaded", "applied", strings.Join(applied, " "), "needs_restart", strings.Join(restart, " "))
+	d.warnAboutAccess(cfg)
+	return applied, restart
+}

@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/weirhq/weir/backend"
+	"github.com/weirhq/weir/internal/api"
+	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/console"
+	"github.com/weirhq/weir/internal/statsd/graphite"
+	"github.com/weirhq/weir/internal/statsd/management"
+	"github.com/weirhq/weir/internal/statsd/repeater"
+	"github.com/weirhq/weir/internal/statsd/storage"
+	"github.com/weirhq/weir/internal/store"
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+// intake is the StatsD server with its management console.
+type intake struct {
+	config  *config.Config
+	server  *statsd.Server
+	console *management.Console           // nil when none is configured
+	open    bool                          // the console listens
+	shown   atomic.Pointer[config.Config] // what the command config prints
+}
+
+func newIntake(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer) *intake {
+	backends := backends(cfg, s, reg, stdout)
+	in := &intake{config: cfg, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
+	in.shown.Store(cfg)
+	if cfg.StatsD.Management != "" {
+		in.console = management.New(cfg.StatsD.Management, in.server, backends, in.settings, log)
+		in.server.OnListening(func() error {
+			if err := in.console.Start(); err != nil {
+				return cfg.Fail("statsd.management.listen", listenError("the management console", cfg.StatsD.Management, err))
+			}
+			in.open = true
+			return nil
+		})
+	}
+	return in
+}
+
+// backends makes the backends in the order of the configuration.
+func backends(cfg *config.Config, s *store.Store, reg *telemetry.Registry, stdout io.Writer) []backend.Backend {
+	var all []backend.Backend
+	seen := make(map[string]int)
+	for _, b := range cfg.StatsD.Backends {
+		name := "statsd." + b.Kind
+		if seen[b.Kind]++; seen[b.Kind] > 1 {
+			name = fmt.Sprintf("%s.%d", name, seen[b.Kind]) // two of a kind have two ledgers
+		}
+		switch b.Kind {
+		case "store":
+			all = append(all, storage.New(s, reg))
+		case "graphite":
+			c := b.Graphite
+			c.SanitizeNames = !cfg.StatsD.Sanitize
+			c.Ledger = reg.Ledger(name, "flushes")
+			all = append(all, graphite.New(c))
+		case "console":
+			all = append(all, console.New(stdout, b.Console))
+		case "repeater":
+			c := b.Repeater
+			c.Ledger = reg.Ledger(name, "packets")
+			all = append(all, repeater.New(c))
+		default:
+			panic("BUG: the configuration lets the backend " + b.Kind + " through")
+		}
+	}
+	return all
+}
+
+func (in *intake) start(ctx context.Context) error {
+	err := in.server.Start(ctx)
+	if err == nil {
+		return nil
+	}
+	if in.open {
+		in.console.Stop()
+	}
+	var unbound *statsd.ListenError
+	if errors.As(err, &unbound) {
+		return in.config.Fail(fmt.Sprintf("sources.statsd[%d].listen", unbound.Index), err)
+	}
+	return err
+}
+
+func (in *intake) stop(ctx context.Context) error {
+	err := in.server.Stop(ctx)
+	if in.open {
+		in.console.Stop()
+	}
+	return err
+}
+
+// reload hands the new options to the server. What it could change and the
+// backends could not follow stays as it was at the start.
+func (in *intake) reload(started, cfg *config.Config) {
+	server := cfg.StatsD.Config
+	server.Sanitize = started.StatsD.Sanitize
+	in.server.Reload(server)
+	in.shown.Store(cfg)
+}
+
+// listening is where StatsD lines arrive, as URLs.
+func (in *intake) listening() []string {
+	var urls []string
+	for i, address := range in.server.Addresses() {
+		urls = append(urls, in.config.StatsD.Listen[i].Network+"://"+address.String())
+	}
+	return urls
+}
+
+func (in *intake) management() string {
+	if !in.open {
+		return ""
+	}
+	return in.console.Address().String()
+}
+
+func (in *intake) source() api.Source {
+	s := in.server.Status()
+	source := api.Source{Name: "statsd", Listen: in.listening(), LastFlush: s.LastFlush, NextFlush: s.NextFlush}
+	if s.LastPacket.After(s.Startup) {
+		source.LastInput = s.LastPacket
+	}
+	return source
+}
+
+// settings is what the management command config prints.
+func (in *intake) settings() []management.Setting {
+	var all []management.Setting
+	for _, s := range in.shown.Load().Settings("statsd") {
+		name, sub, _ := strings.Cut(s.Path, ".")
+		all = append(all, management.Setting{Name: name, Sub: sub, Value: s.Value})
+	}
+	return all
+}
