@@ -3,6 +3,7 @@ package management
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/statsd"
@@ -46,9 +47,9 @@ func (c *Console) answer(line string) (text string, quit bool) {
 // stats lists figures of the daemon and of the backends that have some.
 func (c *Console) stats() string {
 	var b strings.Builder
-	status, now := c.source.Status(), c.seconds()
+	status, now := c.source.Status(), seconds(c.now())
 	fmt.Fprintf(&b, "uptime: %d\n", now-status.Startup.Unix())
-	fmt.Fprintf(&b, "messages.last_msg_seen: %d\n", now-status.LastPacket.Unix())
+	fmt.Fprintf(&b, "messages.last_msg_seen: %d\n", now-seconds(status.LastPacket))
 	fmt.Fprintf(&b, "messages.bad_lines_seen: %d\n", status.BadLines)
 	if !status.NextFlush.IsZero() { // before, backends are perhaps not loaded yet
 		for _, backend := range c.backends {
@@ -58,8 +59,8 @@ func (c *Console) stats() string {
 	return b.String() + "END\n\n"
 }
 
-// seconds is the time as the reference daemon computes it: rounded, not cut.
-func (c *Console) seconds() int64 { return (c.now().UnixMilli() + 500) / 1000 }
+// seconds is t in Unix seconds as the reference daemon computes them: rounded, not cut.
+func seconds(t time.Time) int64 { return (t.UnixMilli() + 500) / 1000 }
 
 func (c *Console) backendStats(b *strings.Builder, reporter backend.Backend, now int64) {
 	r, ok := reporter.(backend.StatusReporter)
@@ -96,7 +97,9 @@ func object[M any](metrics []M, entry func(*M) inspect.Entry) inspect.Object {
 	return o
 }
 
-func counterEntry(m *backend.Counter) inspect.Entry { return inspect.Entry{Name: m.Name, Value: m.Value} }
+func counterEntry(m *backend.Counter) inspect.Entry {
+	return inspect.Entry{Name: m.Name, Value: m.Value}
+}
 
 func gaugeEntry(m *backend.Gauge) inspect.Entry { return inspect.Entry{Name: m.Name, Value: m.Value} }
 
