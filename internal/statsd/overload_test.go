@@ -190,7 +190,7 @@ func TestMillionNames(t *testing.T) {
 		t.Errorf("ledger %+v", account)
 	}
 	f = nil
-	if perName := float64(heap()-before) / limit; perName > 1000 {
+	if perName := (float64(heap()) - float64(before)) / limit; perName > 1000 {
 		t.Errorf("%.0f bytes per name are held", perName)
 	}
 	cfg.DeleteCounters, cfg.DeleteTimers, cfg.DeleteSets, cfg.DeleteGauges = true, true, true, true
