@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
@@ -37,6 +39,7 @@ type File struct {
 
 	Reload bool // automaticConfigReload: follow changes of the file
 
+	servers  bool      // the listeners come from the list servers
 	settings []Setting // of the file, with the defaults filled in at start
 	deletes  []Setting // filled in by the first flush
 }
@@ -138,4 +141,54 @@ func (f *File) Settings(flushed bool) []Setting {
 		return f.settings
 	}
 	return append(f.settings[:len(f.settings):len(f.settings)], f.deletes...)
+}
+
+// Module is how a file names the backend.
+func (b Backend) Module() string {
+	if b == Stored {
+		return string(b)
+	}
+	return "./backends/" + string(b)
+}
+
+// ServerModule is how a file names the server that made l.
+func ServerModule(l statsd.Listen) string {
+	if strings.HasPrefix(l.Network, "udp") {
+		return "./servers/udp"
+	}
+	return "./servers/tcp"
+}
+
+// ListenOption names the options that made StatsD.Listen[index].
+func (f *File) ListenOption(index int) string {
+	option := "port"
+	if f.StatsD.Listen[index].Network == "unix" {
+		option = "socket"
+	}
+	if f.servers {
+		option = fmt.Sprintf("servers[%d].%s", index, option)
+	}
+	return "option " + option
+}
+
+// optionNames are the options behind fields of statsd.Config and File whose
+// names differ by more than their first letter.
+var optionNames = map[string]string{
+	"Listen": "servers, server, address, port or socket", "Management": "mgmt_port or mgmt_address", "Percentiles": "percentThreshold",
+	"Healthy": "healthStatus", "Graphite": "graphite...", "Store": "weir",
+}
+
+// OptionNames turns names of fields into the names of the options behind them,
+// in order and for a sentence.
+func OptionNames(fields []string) string {
+	var names []string
+	for _, field := range fields {
+		name, ok := optionNames[field]
+		if !ok {
+			name = strings.ToLower(field[:1]) + field[1:]
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }

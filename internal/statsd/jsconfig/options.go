@@ -28,6 +28,7 @@ func (f *File) fill(vm *goja.Runtime, config *goja.Object, at positions) error {
 	o := options{at: at}
 	top := scope{&o, "", config}
 	f.StatsD = top.statsd()
+	f.servers = top.truthy("servers")
 	f.Backends = top.backends()
 	f.Graphite = top.graphite(!f.StatsD.Sanitize)
 	f.Console.Pretty = top.scope("console").truthy("prettyprint")
