@@ -369,3 +369,18 @@ func TestChangedStep(t *testing.T) {
 	wantData(t, "fast", s.data(query(&faster, tagA, 110, 140)), 2, 3, 4)
 	wantData(t, "slow", s.data(query(load, tagA, 0, 120)), 1, (2+3+4)/3.0)
 }
+
+// cloneStore opens a store on a copy of the files as they are now: what a process
+// that dies at this moment leaves.
+func cloneStore(t testing.TB, s *testStore) *testStore {
+	t.Helper()
+	clone := &testStore{t: t, files: vfs.NewMem(), clock: s.clock, setup: s.setup}
+	if _, err := vfs.Clone(s.files, clone.files, "data", "data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := clone.files.Remove("data/LOCK"); err != nil {
+		t.Fatal(err)
+	}
+	clone.open()
+	return clone
+}
