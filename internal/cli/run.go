@@ -20,6 +20,10 @@ import (
 // stopTimeout bounds the whole of an ordered stop; parts have bounds of their own.
 const stopTimeout = 10 * time.Second
 
+// together is how close signals are that count as one: some programs signal
+// both a process and its group.
+const together = 300 * time.Millisecond
+
 func runCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
@@ -67,9 +71,10 @@ func runDaemon(ctx context.Context, file string, stdout, stderr io.Writer) error
 		return err
 	}
 	failed := serve(ctx, d, file, signals, log)
+	asked := time.Now()
 	go func() {
 		for s := range signals {
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(asked) > together {
 				log.Error("a second signal: ending at once, what was not stored is lost", "signal", s.String())
 				os.Exit(exitFailure)
 			}

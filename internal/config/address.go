@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,8 @@ func (v listen) decode(d *decoder, path string, n ast.Node) {
 			suggestion = strconv.Quote("udp://" + s)
 		} else if strings.HasPrefix(s, "/") {
 			suggestion = strconv.Quote("unix://" + s)
+		} else if m := brokenURL.FindStringSubmatch(s); m != nil {
+			suggestion = strconv.Quote(m[1] + "://" + m[2])
 		}
 		d.refuse(n, path, "it must be "+plain(listenKind), suggestion)
 		return
@@ -74,6 +77,9 @@ func (v listen) decode(d *decoder, path string, n ast.Node) {
 	}
 	v.to.Network, v.to.Address = network, address
 }
+
+// brokenURL is a URL with something missing between network and address.
+var brokenURL = regexp.MustCompile(`^(udp[46]?|tcp)[:/]+([^/]*:[0-9]+)$`)
 
 const maxSocketPath = 107 // bytes, of sockaddr_un on Linux
 

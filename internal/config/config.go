@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/weirhq/weir/internal/statsd"
@@ -149,6 +150,12 @@ func (c *Config) check(d *decoder) {
 	if !c.Stores() {
 		if _, given := c.positions["timeseries.read"]; given {
 			d.complain("timeseries.read", `cannot use "store" for timeseries.read: timeseries.write does not name it, so it would always be empty`)
+		}
+	}
+	for i, h := range c.StatsD.Histograms {
+		if !slices.IsSorted(h.Bins) {
+			path := index("statsd.histograms", i) + ".bins"
+			d.complain(path, "cannot use "+path+": bins must be in ascending order")
 		}
 	}
 	seen := make(map[statsd.Listen]bool)

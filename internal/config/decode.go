@@ -69,8 +69,12 @@ func (d *decoder) syntax(err error) {
 	var known yaml.Error
 	if errors.As(err, &known) && known.GetToken() != nil && known.GetToken().Position != nil {
 		token := known.GetToken()
-		text := cmp.Or(strings.TrimSpace(token.Value), strings.TrimSpace(token.Origin))
-		d.at(position{token.Position.Line, max(token.Position.Column, 1)}, "cannot read "+quote(text)+" as YAML: "+known.GetMessage())
+		what := "this"
+		if text := cmp.Or(strings.TrimSpace(token.Value), strings.TrimSpace(token.Origin)); text != "" {
+			what = quote(text)
+		}
+		message := strings.Join(strings.Fields(strings.ReplaceAll(known.GetMessage(), "'\t'", "tab")), " ") // one line
+		d.at(position{token.Position.Line, max(token.Position.Column, 1)}, "cannot read "+what+" as YAML: "+message)
 		return
 	}
 	d.errors = append(d.errors, &Error{File: d.config.file, Message: "cannot read the file as YAML: " + err.Error()})

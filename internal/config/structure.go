@@ -70,7 +70,7 @@ func (v section) decode(d *decoder, path string, n ast.Node) {
 	}
 	for _, o := range v.options {
 		if _, given := seen[o.name]; o.required && !given {
-			d.at(place(n), fmt.Sprintf("cannot do without the key %q of %s: write for example %q", o.name, path, o.name+": "+o.example))
+			d.at(place(n), fmt.Sprintf("cannot use %s without the key %q: write for example %s: %s", path, o.name, o.name, o.example))
 		}
 	}
 }
@@ -255,8 +255,10 @@ func (v named) decode(d *decoder, path string, n ast.Node) {
 	}
 	*v.to = name
 	if below == nil {
-		if c := v.cases[i]; c.section.requires() {
-			c.section.decode(d, path+"."+name, n)
+		for _, o := range v.cases[i].section.options {
+			if o.required {
+				d.at(place(n), fmt.Sprintf("cannot use %s for %s without options: write for example %q", quote(name), path, name+": {"+o.name+": "+o.example+"}"))
+			}
 		}
 		return
 	}

@@ -56,8 +56,13 @@ func (v text) decode(d *decoder, path string, n ast.Node) {
 		suggestion := ""
 		if scalar(n) && !empty(n) {
 			suggestion = strconv.Quote(source(n))
+			if v.check != nil {
+				if reason, better := v.check(source(n)); reason != "" {
+					suggestion = better
+				}
+			}
 		}
-		d.refuse(n, path, "it must be "+cmp.Or(v.what, "text")+", not "+what(n), suggestion)
+		d.refuse(n, path, "it must be "+plain(cmp.Or(v.what, "text"))+", not "+what(n), suggestion)
 		return
 	}
 	if v.expand {
@@ -96,13 +101,20 @@ type choice struct {
 	words []string
 }
 
-func (v choice) kind() string { return "`" + strings.Join(v.words, "`, `") + "`" }
+func (v choice) kind() string {
+	return strings.ReplaceAll(either(v.words), `"`, "`")
+}
+
 func (v choice) yaml() string { return quoted(*v.to) }
 
 func (v choice) decode(d *decoder, path string, n ast.Node) {
 	s, _ := stringOf(n)
 	if !slices.Contains(v.words, s) {
-		d.refuse(n, path, "it must be "+either(v.words), quotedOrNothing(nearest(source(n), v.words)))
+		reason, near := "it must be "+either(v.words), nearest(source(n), v.words)
+		if near != "" && len(v.words) > 8 {
+			reason = "there is no such word for it"
+		}
+		d.refuse(n, path, reason, quotedOrNothing(near))
 		return
 	}
 	*v.to = s
@@ -113,7 +125,7 @@ type level struct{ to *slog.Level }
 
 var levels = []string{"debug", "info", "warn", "error"}
 
-func (v level) kind() string { return "`" + strings.Join(levels, "`, `") + "`" }
+func (v level) kind() string { return choice{words: levels}.kind() }
 func (v level) yaml() string { return strings.ToLower(v.to.String()) }
 
 func (v level) decode(d *decoder, path string, n ast.Node) {
@@ -163,8 +175,9 @@ func (v whole) decode(d *decoder, path string, n ast.Node) {
 	of, ok := n.(*ast.IntegerNode)
 	if !ok {
 		suggestion := ""
-		if i, err := strconv.Atoi(strings.NewReplacer(",", "", "_", "", " ", "").Replace(source(n))); err == nil && i >= v.least && i <= v.max {
-			suggestion = strconv.Itoa(i)
+		f, err := strconv.ParseFloat(strings.NewReplacer(",", "", "_", "", " ", "").Replace(source(n)), 64)
+		if err == nil && f == math.Trunc(f) && f >= float64(v.least) && f <= float64(v.max) {
+			suggestion = strconv.FormatFloat(f, 'f', 0, 64)
 		}
 		d.refuse(n, path, "it must be a whole number, not "+what(n), suggestion)
 		return
@@ -444,8 +457,8 @@ func either(words []string) string {
 	for i, w := range words {
 		all[i] = strconv.Quote(w)
 	}
-	if len(all) == 1 {
-		return all[0]
+	if len(all) < 2 {
+		return strings.Join(all, "")
 	}
 	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
 }
