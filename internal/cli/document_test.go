@@ -47,9 +47,7 @@ func documented(t *testing.T) *httptest.Server {
 	server := httptest.NewServer(api.New(api.Dependencies{Driver: d, Catalog: d, Registry: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler)}))
 	t.Cleanup(server.Close)
 	t.Setenv("WEIR_URL", server.URL)
-	zone := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = zone })
+	inZone(t, time.UTC)
 	return server
 }
 

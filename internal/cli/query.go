@@ -67,7 +67,7 @@ Without a schema the schemas are listed.`,
 			if q.csv {
 				err = writeResultCSV(out, &result, groupBy)
 			} else {
-				_, err = out.Write(resultTable(&result, groupBy, terminalWidth(out), time.Local))
+				_, err = out.Write(resultTable(&result, groupBy, terminalWidth(out), zone))
 			}
 			if err == nil && !slices.ContainsFunc(result.Series, hasValue) {
 				err = failure{errors.New("no point of this range has a value")}

@@ -51,10 +51,14 @@ func serveAPI(t *testing.T, token string) *httptest.Server {
 	t.Cleanup(server.Close)
 	t.Setenv("WEIR_URL", server.URL)
 	t.Setenv("WEIR_TOKEN", token)
-	zone := time.Local
-	time.Local = time.FixedZone("CET", 3600)
-	t.Cleanup(func() { time.Local = zone })
+	inZone(t, time.FixedZone("CET", 3600))
 	return server
+}
+
+func inZone(t *testing.T, z *time.Location) {
+	old := zone
+	zone = z
+	t.Cleanup(func() { zone = old })
 }
 
 // run is a command line and what comes of it.

@@ -19,6 +19,9 @@ import (
 	"github.com/weirhq/weir/timeseries"
 )
 
+// zone is where the times of tables are; tests change it.
+var zone = time.Local
+
 const (
 	defaultWidth = 80
 	minTrend     = 8 // characters of a sparkline

@@ -67,7 +67,7 @@ the schema that are not given. Times are local, set TZ=UTC for UTC.`,
 			if q.csv {
 				return writeTopCSV(out, &result, groupBy)
 			}
-			_, err = out.Write(topTable(&result, groupBy, width, time.Local))
+			_, err = out.Write(topTable(&result, groupBy, width, zone))
 			return err
 		},
 	}
