@@ -26,7 +26,8 @@ type dropInSink struct {
 	out *lockedWriter
 
 	mu     sync.Mutex
-	level  slog.Level
+	debug  bool // say everything
+	dump   bool // and with dumpMessages every line received, which comes at the level DEBUG
 	config jsconfig.Log
 	syslog *syslog.Writer // nil for standard output
 }
@@ -44,7 +45,7 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 }
 
 func newDropInLog(stdout io.Writer) *dropInLog {
-	return &dropInLog{dropInSink: &dropInSink{out: &lockedWriter{w: stdout}, level: slog.LevelWarn}}
+	return &dropInLog{dropInSink: &dropInSink{out: &lockedWriter{w: stdout}}}
 }
 
 // stamp is the local time as the reference prints it.
@@ -72,10 +73,7 @@ func (s *dropInSink) use(file *jsconfig.File) error {
 		}
 		s.syslog, s.config = writer, file.Log
 	}
-	s.level = slog.LevelWarn // the reference says nothing about itself unless asked
-	if file.StatsD.Debug || file.StatsD.DumpMessages {
-		s.level = slog.LevelDebug
-	}
+	s.debug, s.dump = file.StatsD.Debug, file.StatsD.DumpMessages
 	return nil
 }
 
@@ -89,11 +87,12 @@ func priority(level string, missing syslog.Priority) syslog.Priority {
 	return missing
 }
 
-// Enabled implements [slog.Handler].
+// Enabled implements [slog.Handler]. The reference daemon says little about
+// itself unless it is asked to.
 func (l *dropInLog) Enabled(_ context.Context, level slog.Level) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return level >= l.level
+	return level >= slog.LevelWarn || l.debug || l.dump && level == slog.LevelDebug
 }
 
 // Handle implements [slog.Handler].
