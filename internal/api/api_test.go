@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
 	"github.com/weirhq/weir/timeseries/memory"
@@ -34,6 +35,11 @@ var (
 
 func filled() *memory.Driver {
 	d := new(memory.Driver)
+	fill(d)
+	return d
+}
+
+func fill(d timeseries.Driver) {
 	add := func(s *timeseries.Schema, t int64, tags []string, values ...float64) {
 		if err := d.Append(context.Background(), []timeseries.Point{{Schema: s, Time: t, Tags: tags, Values: values}}); err != nil {
 			panic(err)
@@ -46,7 +52,6 @@ func filled() *memory.Driver {
 		add(levels, t0+10*(i+1), []string{"cold", ""}, -float64(i))
 		add(octets, t0+60*i, []string{"r1", "1"}, 600*float64(i), 6000*float64(i))
 	}
-	return d
 }
 
 type double struct { // dependencies, changed by a test before it asks
@@ -83,7 +88,22 @@ func (d *double) post(kind, target, body string) *httptest.ResponseRecorder {
 var minute = fmt.Sprintf("&start=%d&end=%d", t0, t0+60)
 
 func TestAnswers(t *testing.T) {
-	d := newDouble(nil)
+	t.Run("memory", func(t *testing.T) { testAnswers(t, newDouble(nil)) })
+	t.Run("store", func(t *testing.T) {
+		d := newDouble(func(d *Dependencies) {
+			s := store.New(store.Config{Path: t.TempDir(), Retention: 100 * 365 * 24 * time.Hour}, d.Registry, d.Log)
+			if err := s.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Stop(context.Background()) })
+			fill(s)
+			d.Driver, d.Catalog = s, s
+		})
+		testAnswers(t, d)
+	})
+}
+
+func testAnswers(t *testing.T, d *double) {
 	f := func(target, path string, want any) {
 		t.Helper()
 		w := d.get(target)
@@ -292,6 +312,9 @@ type fabricated struct {
 }
 
 func (m *fabricated) Schemas(context.Context) ([]*timeseries.Schema, error) {
+	if m.schema == nil {
+		return nil, m.fail
+	}
 	return []*timeseries.Schema{m.schema}, nil
 }
 
@@ -497,6 +520,13 @@ func TestStatus(t *testing.T) {
 	}
 	if diff := cmp.Diff(&storeJSON{Schemas: 3, Series: 1_234_567, DiskBytes: 3_210_000_000, Failure: "disk full " + hostile}, status.Store); diff != "" {
 		t.Error(diff)
+	}
+	broken := newDouble(func(d *Dependencies) {
+		m := &fabricated{fail: errors.New("database is closed")}
+		d.Driver, d.Catalog, d.Stats = m, m, func() Stats { return Stats{} }
+	})
+	if w := broken.get("/"); w.Code != 200 || !strings.Contains(w.Body.String(), "database is closed") {
+		t.Errorf("status %d, %s", w.Code, w.Body)
 	}
 	if l := status.Ledger[0]; l.Balanced || l.Difference != 3 || l.Received != 1000 || l.Discarded["bad_line"+hostile] != 7 {
 		t.Errorf("%+v", l)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	_ "embed"
 	"html/template"
 	"net/http"
@@ -45,8 +46,8 @@ type storeJSON struct {
 	Failure     string `json:"failure,omitempty"` // why nothing can be stored now
 }
 
-// now is everything the status page shows.
-func (s *server) now(r *http.Request) (statusJSON, error) {
+// now is everything the status page shows. It works while the store does not.
+func (s *server) now(r *http.Request) statusJSON {
 	now := time.Now()
 	answer := statusJSON{Version: s.Version, Now: now.Unix(), Ready: true, Balanced: true, Sources: []sourceJSON{}, Ledger: []accountJSON{}}
 	if !s.Started.IsZero() {
@@ -67,17 +68,14 @@ func (s *server) now(r *http.Request) (statusJSON, error) {
 		answer.Balanced = answer.Balanced && account.Balanced()
 	}
 	if s.Stats != nil && s.Catalog != nil && answer.Ready {
-		schemas, err := s.Catalog.Schemas(r.Context())
-		if err != nil {
-			return answer, err
-		}
 		stats := s.Stats()
+		schemas, err := s.Catalog.Schemas(r.Context())
 		answer.Store = &storeJSON{Schemas: int64(len(schemas)), Series: stats.Series, DiskBytes: stats.DiskBytes, MemoryBytes: stats.MemoryBytes}
-		if stats.Failure != nil {
-			answer.Store.Failure = stats.Failure.Error()
+		if err = cmp.Or(stats.Failure, err); err != nil {
+			answer.Store.Failure = err.Error()
 		}
 	}
-	return answer, nil
+	return answer
 }
 
 func unix(t time.Time) int64 {
@@ -88,12 +86,7 @@ func unix(t time.Time) int64 {
 }
 
 func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	answer, err := s.now(r)
-	if err != nil {
-		writeError(w, classify(err, queryTimeout))
-		return
-	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, s.now(r))
 }
 
 //go:embed status.html
@@ -106,14 +99,8 @@ var pageTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
 
 // page is the same as HTML.
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
-	answer, err := s.now(r)
-	if err != nil {
-		s.Log.Error("cannot show the status", "error", err)
-		writeText(w, http.StatusInternalServerError, "cannot show the status: "+err.Error()+"\n")
-		return
-	}
 	var b strings.Builder
-	if err := pageTemplate.Execute(&b, answer); err != nil {
+	if err := pageTemplate.Execute(&b, s.now(r)); err != nil {
 		s.Log.Error("cannot show the status", "error", err)
 		writeText(w, http.StatusInternalServerError, "cannot show the status: "+err.Error()+"\n")
 		return

@@ -61,7 +61,7 @@ when a check failed.`,
 		},
 	}
 	where.register(cmd)
-	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file; without it the defaults of weir run are checked")
+	registerConfig(cmd, &file)
 	return cmd
 }
 
