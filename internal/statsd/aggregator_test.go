@@ -58,7 +58,7 @@ func checker(t *testing.T, a *Aggregator) func(want string) {
 	return func(want string) {
 		t.Helper()
 		now++
-		if got := render(a.Flush(now)); got != want {
+		if got := render(a.flush(now)); got != want {
 			t.Errorf("flush at %d\n got %s\nwant %s", now, got, want)
 		}
 	}
@@ -172,14 +172,14 @@ func TestAggregatorIsTheOracle(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "flush?") == 0 {
 				compare(t, "listing", listing(a), o.listing(), shards)
 				now += rapid.Int64Range(0, 4).Draw(t, "seconds")
-				compare(t, "flush", a.Flush(now), o.flush(now), shards)
+				compare(t, "flush", a.flush(now), o.flush(now), shards)
 				continue
 			}
 			packet := strings.Join(rapid.SliceOfN(line, 1, 5).Draw(t, "lines"), "\n")
 			feed(rapid.IntRange(0, shards-1).Draw(t, "shard"), packet)
 			o.packet(packet)
 		}
-		compare(t, "flush", a.Flush(now+1), o.flush(now+1), shards)
+		compare(t, "flush", a.flush(now+1), o.flush(now+1), shards)
 		if account := a.ledger.Snapshot(); !account.Balanced() {
 			t.Errorf("ledger %+v", account)
 		}
@@ -266,7 +266,7 @@ func TestAggregatorNameLimit(t *testing.T) {
 	var out bytes.Buffer
 	a := newAggregator(cfg, 1, telemetry.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
 	a.shards[0].take([][]byte{[]byte("a:1|c\nb:1|ms\nc:1|g\nculprit:1|c:2|s\na:1|c\nworse:1|g")})
-	if got, want := render(a.Flush(1000)), "c statsd.packets_received=1/1; c statsd.metrics_received=6/6; c a=2/2; ms b=[1]*1; g c=1"; got != want {
+	if got, want := render(a.flush(1000)), "c statsd.packets_received=1/1; c statsd.metrics_received=6/6; c a=2/2; ms b=[1]*1; g c=1"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 	if account := a.ledger.Snapshot(); account.Discarded["name_limit"] != 3 || account.Received != 7 || !account.Balanced() {
@@ -275,7 +275,7 @@ func TestAggregatorNameLimit(t *testing.T) {
 	if log := out.String(); strings.Count(log, "too many names") != 1 || !strings.Contains(log, "name=culprit") || !strings.Contains(log, "names=6") {
 		t.Errorf("log: %s", log)
 	}
-	if lag := render(a.Flush(1001)); !strings.Contains(lag, "statsd.timestamp_lag") {
+	if lag := render(a.flush(1001)); !strings.Contains(lag, "statsd.timestamp_lag") {
 		t.Errorf("the limit keeps out an internal name: %s", lag)
 	}
 }

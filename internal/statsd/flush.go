@@ -14,10 +14,10 @@ type ended struct {
 	start uint64
 }
 
-// Flush returns everything since the last flush and begins the next interval;
+// flush returns everything since the last flush and begins the next interval;
 // now is in Unix seconds. The server calls it, in the order of work of
 // specification section 2.2. Everything in the result belongs to the caller.
-func (a *Aggregator) Flush(now int64) *backend.Flush {
+func (a *Aggregator) flush(now int64) *backend.Flush {
 	a.flushing.Lock()
 	defer a.flushing.Unlock()
 	began := time.Now()

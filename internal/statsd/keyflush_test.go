@@ -62,7 +62,7 @@ func TestServerLogsEveryLine(t *testing.T) {
 	if want := []string{"a:1|c", "b", `Bad line: 1 in msg "b"`, "c:1|ms"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got, want := render(a.Flush(1000)), "c statsd.bad_lines_seen=1/1; c statsd.packets_received=1/1; c statsd.metrics_received=3/3; c a=1/1; ms c=[1]*1"; got != want {
+	if got, want := render(a.flush(1000)), "c statsd.bad_lines_seen=1/1; c statsd.packets_received=1/1; c statsd.metrics_received=3/3; c a=1/1; ms c=[1]*1"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

@@ -181,7 +181,7 @@ func TestMillionNames(t *testing.T) {
 		})
 	}
 	feeding.Wait()
-	f := a.Flush(1000)
+	f := a.flush(1000)
 	if f.Count() != limit || a.names.size() != limit {
 		t.Errorf("%d metrics in the flush, %d names held, want %d", f.Count(), a.names.size(), limit)
 	}
@@ -197,7 +197,7 @@ func TestMillionNames(t *testing.T) {
 	a.reload(cfg)
 	feed(0, "service.2.requests:1|g")
 	for now := range 4 {
-		a.Flush(int64(1001 + now))
+		a.flush(int64(1001 + now))
 	}
 	// Gauges that came before deleteGauges have no time to live, as in the reference daemon.
 	if got := a.Delete(Gauge, "service.*"); len(got) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,8 @@ func account(reg *telemetry.Registry, backend string) telemetry.Account {
 
 func TestBackendsDoNotDelayEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var slow []int64
+		var mu sync.Mutex
+		var slow []int64 // what the slow backend finished
 		block := make(chan struct{})
 		good := &recorder{}
 		reg := telemetry.NewRegistry()
@@ -36,6 +38,8 @@ func TestBackendsDoNotDelayEachOther(t *testing.T) {
 			&scripted{"hanging", func(context.Context, *backend.Flush) error { <-block; return nil }},
 			&scripted{"slow", func(_ context.Context, f *backend.Flush) error {
 				time.Sleep(2400 * time.Millisecond)
+				mu.Lock()
+				defer mu.Unlock()
 				slow = append(slow, f.Timestamp)
 				return nil
 			}},
@@ -75,9 +79,11 @@ func TestBackendsDoNotDelayEachOther(t *testing.T) {
 				}
 			}
 		}
+		mu.Lock()
 		if want := []int64{t0 + 1, t0 + 2, t0 + 4}; !slices.Equal(slow, want) {
 			t.Errorf("the slow backend got %v, want %v", slow, want)
 		}
+		mu.Unlock()
 
 		// Stop gives up what hangs when its time is over, and says so
 		began := time.Now()

@@ -161,7 +161,7 @@ func (s *Server) Stop(ctx context.Context) (err error) {
 		}
 		defer s.abandon()
 		close(s.stop)
-		s.tasks.Wait()
+		waited(ctx, &s.tasks)
 		for _, l := range s.listeners {
 			l.close(ctx)
 		}
@@ -247,8 +247,23 @@ func (s *Server) flush(last bool) {
 	}
 	s.lastFlush = now
 	s.mu.Unlock()
-	f := s.aggregator.Flush(timestamp)
+	f := s.aggregator.flush(timestamp)
 	for _, r := range s.runners {
 		r.push(f)
+	}
+}
+
+// waited waits for tasks, as long as ctx allows, and reports whether they are done.
+func waited(ctx context.Context, tasks *sync.WaitGroup) bool {
+	done := make(chan struct{})
+	go func() {
+		tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

@@ -480,12 +480,12 @@ func TestServerReload(t *testing.T) {
 		t.Errorf("ignored %q", ignored)
 	}
 	feed("x y:1|c\nt:5|ms")
-	if got, want := render(s.aggregator.Flush(1000)),
+	if got, want := render(s.aggregator.flush(1000)),
 		"c statsd.packets_received=1/1; c statsd.metrics_received=3/3; c a=1/1; c x_y=1/1; "+
 			"c weir.bad_lines_seen=0/0; c weir.packets_received=1/1; c weir.metrics_received=2/2; c x y=1/1; ms t=[1 5]*2"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	f := s.aggregator.Flush(1001)
+	f := s.aggregator.flush(1001)
 	if got, want := render(f), "c weir.bad_lines_seen=0/0; c weir.packets_received=0/0; c weir.metrics_received=0/0; ms t=[]*0; g weir.timestamp_lag=0"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}

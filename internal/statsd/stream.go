@@ -168,25 +168,15 @@ func (s *stream) close(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
-	ended := make(chan struct{})
-	go func() {
-		s.receiving.Wait()
-		close(ended)
-	}()
 	drained, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	select {
-	case <-ended:
+	if waited(drained, &s.receiving) {
 		return
-	case <-drained.Done():
 	}
 	s.mu.Lock()
 	for conn := range s.open {
 		conn.Close()
 	}
 	s.mu.Unlock()
-	select {
-	case <-ended:
-	case <-ctx.Done(): // a backend blocks in its Packet
-	}
+	waited(ctx, &s.receiving) // not for ever: a backend may block in its Packet
 }
