@@ -106,7 +106,7 @@ func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counte
 		broken: make(chan struct{}),
 	}
 	d.space = sync.NewCond(&d.mu)
-	d.disk.failed = func(err error) { d.fail("sync the log", err) }
+	d.disk.failed = func(err error) { d.fail("write the log", err) }
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v\n%s", r, debug.Stack())
@@ -237,8 +237,9 @@ func (d *database) backgroundError(err error) {
 	d.count.warn("the database reports an error", "error", err)
 }
 
-// apply commits a batch; durable waits until the log has reached the kernel.
-// Pebble panics when its log fails; that becomes the error of the database.
+// apply commits a batch; durable waits until its record has reached the kernel.
+// Pebble panics on failures it sees no way out of; that becomes the error of the
+// database.
 func (d *database) apply(b *pebble.Batch, durable bool) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -9,7 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk is the file system as one opening of the database sees it. It does two things.
+// disk is the file system as one opening of the database sees it. It does three things.
 //
 // A commit waits until its record has been written to the log file, so that it
 // survives the death of the process, and not until the device has it: Sync of a
@@ -20,13 +21,18 @@ import (
 // Once fenced, nothing is changed on disk any more. Pebble has no way to be
 // stopped after a failure; what it still tries in the background must not
 // disturb the next opening of the same directory.
+//
+// Errors of log files and of syncing the directory are not given to Pebble, which
+// would end the process, sometimes beyond recovery from a panic. failed is told
+// before the operation returns, and nobody takes a commit for done without having
+// asked whether the database failed.
 type disk struct {
 	vfs.FS
 	fenced atomic.Bool
-	failed func(error) // told when a background sync fails
+	failed func(error)
 
 	mu   sync.Mutex
-	logs map[*diskFile]struct{}
+	logs map[*logFile]struct{}
 }
 
 const logCategory vfs.DiskWriteCategory = "pebble-wal"
@@ -34,7 +40,7 @@ const logCategory vfs.DiskWriteCategory = "pebble-wal"
 // fencedPause slows down what a given up database tries again and again.
 const fencedPause = 20 * time.Millisecond
 
-func newDisk(fs vfs.FS) *disk { return &disk{FS: fs, logs: make(map[*diskFile]struct{})} }
+func newDisk(fs vfs.FS) *disk { return &disk{FS: fs, logs: make(map[*logFile]struct{})} }
 
 func (d *disk) fence() { d.fenced.Store(true) }
 
@@ -50,54 +56,79 @@ func (d *disk) check() error {
 func (d *disk) sync(quit <-chan struct{}) {
 	every(time.Second, quit, func() {
 		d.mu.Lock()
-		files := make([]*diskFile, 0, len(d.logs))
+		files := make([]*logFile, 0, len(d.logs))
 		for f := range d.logs {
 			files = append(files, f)
 		}
 		d.mu.Unlock()
 		for _, f := range files {
-			if err := f.flush(); err != nil {
-				d.failed(err)
-			}
+			f.flush()
 		}
 	})
 }
 
-func (d *disk) wrap(f vfs.File, err error, category vfs.DiskWriteCategory) (vfs.File, error) {
+// log makes a log of f; err is why there is none.
+func (d *disk) log(f vfs.File, err error) (vfs.File, error) {
+	file := &logFile{disk: d}
+	if err != nil {
+		d.failed(err)
+		return file, nil
+	}
+	file.file = f
+	d.mu.Lock()
+	d.logs[file] = struct{}{}
+	d.mu.Unlock()
+	return file, nil
+}
+
+func (d *disk) wrap(f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := &diskFile{File: f, disk: d, log: category == logCategory}
-	if file.log {
-		d.mu.Lock()
-		d.logs[file] = struct{}{}
-		d.mu.Unlock()
-	}
-	return file, nil
+	return &diskFile{File: f, disk: d}, nil
 }
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := d.check(); err != nil {
+		if category == logCategory {
+			return d.log(nil, err)
+		}
 		return nil, err
 	}
 	f, err := d.FS.Create(name, category)
-	return d.wrap(f, err, category)
+	if category == logCategory {
+		return d.log(f, err)
+	}
+	return d.wrap(f, err)
+}
+
+func (d *disk) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := d.check(); err != nil {
+		if category == logCategory {
+			return d.log(nil, err)
+		}
+		return nil, err
+	}
+	f, err := d.FS.ReuseForWrite(oldname, newname, category)
+	if category == logCategory {
+		return d.log(f, err)
+	}
+	return d.wrap(f, err)
 }
 
 func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
-	f, err := d.FS.OpenReadWrite(name, category, opts...)
-	return d.wrap(f, err, category)
+	return d.wrap(d.FS.OpenReadWrite(name, category, opts...))
 }
 
-func (d *disk) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := d.check(); err != nil {
+func (d *disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	if err != nil {
 		return nil, err
 	}
-	f, err := d.FS.ReuseForWrite(oldname, newname, category)
-	return d.wrap(f, err, category)
+	return &directory{File: f, disk: d}, nil
 }
 
 func (d *disk) Link(oldname, newname string) error {
@@ -134,31 +165,23 @@ func (d *disk) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 // Unwrap is part of vfs.FS.
 func (d *disk) Unwrap() vfs.FS { return d.FS }
 
-// diskFile is a file that was opened for writing.
+// diskFile is a file other than a log that was opened for writing.
 type diskFile struct {
 	vfs.File
 	disk *disk
-	log  bool
-
-	dirty   atomic.Bool
-	closing sync.Mutex // a background sync must not meet a closed file
-	closed  bool
 }
 
 func (f *diskFile) Write(p []byte) (int, error) {
 	if err := f.disk.check(); err != nil {
 		return 0, err
 	}
-	n, err := f.File.Write(p)
-	f.dirty.Store(true)
-	return n, err
+	return f.File.Write(p)
 }
 
 func (f *diskFile) WriteAt(p []byte, at int64) (int, error) {
 	if err := f.disk.check(); err != nil {
 		return 0, err
 	}
-	f.dirty.Store(true)
 	return f.File.WriteAt(p, at)
 }
 
@@ -170,9 +193,6 @@ func (f *diskFile) Preallocate(offset, length int64) error {
 }
 
 func (f *diskFile) Sync() error {
-	if f.log {
-		return nil
-	}
 	if err := f.disk.check(); err != nil {
 		return err
 	}
@@ -180,38 +200,82 @@ func (f *diskFile) Sync() error {
 }
 
 func (f *diskFile) SyncData() error {
-	if f.log {
-		return nil
-	}
 	if err := f.disk.check(); err != nil {
 		return err
 	}
 	return f.File.SyncData()
 }
 
-// flush syncs what was written since the last time.
-func (f *diskFile) flush() error {
-	f.closing.Lock()
-	defer f.closing.Unlock()
-	if f.closed || f.disk.fenced.Load() || !f.dirty.Swap(false) {
-		return nil
-	}
-	return f.File.SyncData()
+// directory is a directory opened to be synced.
+type directory struct {
+	vfs.File
+	disk *disk
 }
 
-func (f *diskFile) Close() error {
-	var err error
-	if f.log {
-		err = f.flush()
-		f.disk.mu.Lock()
-		delete(f.disk.logs, f)
-		f.disk.mu.Unlock()
+func (f *directory) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		f.disk.failed(err)
 	}
-	f.closing.Lock()
-	f.closed = true
-	f.closing.Unlock()
-	if closing := f.File.Close(); err == nil {
-		err = closing
-	}
-	return err
+	return nil
 }
+
+// logFile is a log. Without a file, when that could not be made, it takes
+// everything and keeps nothing.
+type logFile struct {
+	disk  *disk
+	dirty atomic.Bool
+
+	mu   sync.Mutex // a background sync must not meet a closed file
+	file vfs.File
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	if f.file == nil || f.disk.fenced.Load() {
+		return len(p), nil
+	}
+	if _, err := f.file.Write(p); err != nil {
+		f.disk.failed(err)
+	}
+	f.dirty.Store(true)
+	return len(p), nil
+}
+
+// flush syncs what was written since the last time.
+func (f *logFile) flush() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil || f.disk.fenced.Load() || !f.dirty.Swap(false) {
+		return
+	}
+	if err := f.file.SyncData(); err != nil {
+		f.disk.failed(err)
+	}
+}
+
+func (f *logFile) Close() error {
+	f.flush()
+	f.disk.mu.Lock()
+	delete(f.disk.logs, f)
+	f.disk.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	if err := f.file.Close(); err != nil {
+		f.disk.failed(err)
+	}
+	f.file = nil
+	return nil
+}
+
+func (f *logFile) Sync() error                             { return nil }
+func (f *logFile) SyncData() error                         { return nil }
+func (f *logFile) SyncTo(int64) (bool, error)              { return false, nil }
+func (f *logFile) Preallocate(offset, length int64) error  { return nil } // an idle store stays small
+func (f *logFile) Prefetch(offset, length int64) error     { return nil }
+func (f *logFile) Fd() uintptr                             { return vfs.InvalidFd }
+func (f *logFile) Stat() (vfs.FileInfo, error)             { return f.file.Stat() }
+func (f *logFile) Read([]byte) (int, error)                { return 0, errors.ErrUnsupported }
+func (f *logFile) ReadAt([]byte, int64) (int, error)       { return 0, errors.ErrUnsupported }
+func (f *logFile) WriteAt(p []byte, at int64) (int, error) { return 0, errors.ErrUnsupported }

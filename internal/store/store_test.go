@@ -41,7 +41,7 @@ func (c *clock) set(t int64)    { c.mu.Lock(); defer c.mu.Unlock(); c.t = t }
 // testStore is a store in a directory in memory that can be stopped and started again.
 type testStore struct {
 	*Store
-	t     testing.TB
+	t     failer
 	files vfs.FS
 	clock *clock
 	reg   *telemetry.Registry
@@ -52,9 +52,25 @@ type testStore struct {
 // newTestStore starts a store; setup may change it before.
 func newTestStore(t testing.TB, setup func(*Store)) *testStore {
 	t.Helper()
+	s := startTestStore(t, setup)
+	t.Cleanup(func() { s.close() })
+	return s
+}
+
+// failer is what tests and random tests have in common.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Error(...any)
+	Errorf(string, ...any)
+}
+
+// startTestStore starts a store that the caller closes.
+func startTestStore(t failer, setup func(*Store)) *testStore {
+	t.Helper()
 	s := &testStore{t: t, files: vfs.NewMem(), clock: &clock{t: epoch + 20*day}, setup: setup}
 	s.open()
-	t.Cleanup(func() { s.close() })
 	return s
 }
 
@@ -372,7 +388,7 @@ func TestChangedStep(t *testing.T) {
 
 // cloneStore opens a store on a copy of the files as they are now: what a process
 // that dies at this moment leaves.
-func cloneStore(t testing.TB, s *testStore) *testStore {
+func cloneStore(t failer, s *testStore) *testStore {
 	t.Helper()
 	clone := &testStore{t: t, files: vfs.NewMem(), clock: s.clock, setup: s.setup}
 	if _, err := vfs.Clone(s.files, clone.files, "data", "data"); err != nil {

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
+)
+
+const childEnv = "WEIR_STORE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := appendForever(dir); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const killSeries = 40
+
+// killBatch is batch number n: a point of every series, some of them late.
+func killBatch(n int) []timeseries.Point {
+	points := make([]timeseries.Point, killSeries)
+	for i := range points {
+		at := n
+		if i%4 == 0 {
+			at = n ^ 63 // within 64 batches, out of order
+		}
+		points[i] = timeseries.Point{Schema: load, Time: epoch + int64(60*at), Tags: []string{fmt.Sprint(i)}, Values: []float64{float64(at*1000 + i)}}
+	}
+	return points
+}
+
+// killStore is a store that writes blocks and tables all the time.
+func killStore(dir string) *Store {
+	s := New(Config{Path: dir, Memory: 32 << 10, Retention: -1}, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+	s.limits.memtable = 64 << 10
+	return s
+}
+
+// appendForever is what the child process does: it appends batch after batch and
+// says which were acknowledged, until it is killed.
+func appendForever(dir string) error {
+	s := killStore(dir)
+	if err := s.Start(bg); err != nil {
+		return err
+	}
+	first, _ := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
+	for n := first; ; n++ {
+		if err := s.Append(bg, killBatch(n)); err != nil {
+			return err
+		}
+		fmt.Println("stored", n)
+	}
+}
+
+// Kill -9 at random moments: every batch that was acknowledged is there afterwards.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	for round := range 10 {
+		child := exec.Command(exe)
+		child.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s_FROM=%d", childEnv, next))
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		child.Stderr = os.Stderr
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		left := 1 + rand.IntN(1000)
+		for lines.Scan() {
+			text, ok := strings.CutPrefix(lines.Text(), "stored ")
+			if !ok {
+				t.Fatalf("round %d: %s", round, lines.Text())
+			}
+			n, err := strconv.Atoi(text)
+			if err != nil || n != next {
+				t.Fatalf("round %d: %q, want batch %d", round, lines.Text(), next)
+			}
+			next++
+			if left--; left == 0 {
+				child.Process.Kill() // lines it has written by then are read on
+			}
+		}
+		child.Wait()
+		verify(t, dir, next, round)
+		if next == 0 {
+			t.Fatal("nothing was acknowledged")
+		}
+	}
+	t.Logf("%d batches acknowledged", next)
+}
+
+// verify opens the store that a killed process left and looks for the first n batches.
+func verify(t *testing.T, dir string, n, round int) {
+	t.Helper()
+	s := killStore(dir)
+	if err := s.Start(bg); err != nil {
+		t.Fatalf("round %d: %v", round, err)
+	}
+	defer func() {
+		if err := s.Stop(bg); err != nil {
+			t.Error(err)
+		}
+	}()
+	have := make([]map[int64]float64, killSeries)
+	for i := range have {
+		have[i] = make(map[int64]float64)
+		for from := 0; from < n+64; from += 5000 {
+			q := query(load, timeseries.Tags{"host": fmt.Sprint(i)}, int64(60*(from-1)), int64(60*(from+4999)))
+			q.MaxPoints = 5000
+			r, err := s.Query(bg, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, v := range r.Series[0].Data {
+				have[i][r.Start+int64(k+1)*r.Step] = v
+			}
+		}
+	}
+	for batch := range n {
+		for i, p := range killBatch(batch) {
+			if got := have[i][p.Time]; got != p.Values[0] {
+				t.Fatalf("round %d, batch %d of %d, series %d: got %v, want %v", round, batch, n, i, got, p.Values[0])
+			}
+		}
+	}
+	if q := s.Stats().QuarantinedBlocks; q != 0 {
+		t.Fatalf("round %d: %d records in quarantine", round, q)
+	}
+}
