@@ -26,7 +26,7 @@ func (d *doctor) port(p port) finding {
 	case errors.Is(err, syscall.EADDRINUSE):
 		owner := d.owner(p)
 		switch {
-		case owner.weir():
+		case owner.weir:
 			f.text = fmt.Sprintf("%staken by Weir (process %d)", taken, owner.pid)
 			return f
 		case owner.pid > 0:
@@ -86,9 +86,8 @@ func listenUnix(path string) error {
 type process struct {
 	pid  int
 	name string
+	weir bool // another one like this
 }
-
-func (p process) weir() bool { return p.name == "weir" }
 
 // owner finds the process that listens on a port; none when it cannot be seen.
 func (d *doctor) owner(p port) process {
@@ -123,9 +122,21 @@ func (d *doctor) owner(p port) process {
 		home := filepath.Dir(filepath.Dir(link))
 		pid, _ := strconv.Atoi(filepath.Base(home)) // a number by the pattern
 		name, _ := os.ReadFile(filepath.Join(home, "comm"))
-		return process{pid, strings.TrimSpace(string(name))}
+		p := process{pid: pid, name: strings.TrimSpace(string(name))}
+		p.weir = p.name == "weir" || d.same(filepath.Join(home, "exe"))
+		return p
 	}
 	return process{}
+}
+
+// same reports whether exe is this program, whatever its name.
+func (d *doctor) same(exe string) bool {
+	other, err := os.Stat(exe)
+	if err != nil {
+		return false // gone meanwhile, or not ours to see
+	}
+	self, err := os.Stat(filepath.Join(d.proc, "self/exe"))
+	return err == nil && os.SameFile(self, other)
 }
 
 // socket is a line of /proc/net/udp and its like.

@@ -64,9 +64,9 @@ func TestDoctorOwner(t *testing.T) {
 		map[string]string{
 			"net/udp": udpTable, "net/udp6": udp6Table, "net/tcp": tcpTable,
 			"net/unix": "Num RefCount Protocol Flags Type St Inode Path\n0: 00000002 00000000 00010000 0001 01 6001 /run/weir.sock\n",
-			"12/comm":  "weir\n", "13/comm": "node\n", "14/comm": "other\n",
+			"12/comm":  "weir\n", "13/comm": "node\n", "14/comm": "other\n", "self/exe": "",
 		},
-		map[string]string{"12/fd/3": "socket:[4712]", "13/fd/9": "socket:[5001]", "13/fd/10": "/dev/null", "14/fd/1": "socket:[6001]"},
+		map[string]string{"12/fd/3": "socket:[4712]", "13/fd/9": "socket:[5001]", "13/fd/10": "/dev/null", "14/fd/1": "socket:[6001]", "14/exe": "../self/exe"},
 	)}
 	f := func(p port, want process) {
 		t.Helper()
@@ -74,9 +74,9 @@ func TestDoctorOwner(t *testing.T) {
 			t.Errorf("%v: %v, want %v", p, got, want)
 		}
 	}
-	f(port{"statsd", "udp", ":8125"}, process{12, "weir"})
-	f(port{"http", "tcp", "127.0.0.1:8088"}, process{13, "node"})
-	f(port{"statsd", "unix", "/run/weir.sock"}, process{14, "other"})
+	f(port{"statsd", "udp", ":8125"}, process{12, "weir", true})
+	f(port{"http", "tcp", "127.0.0.1:8088"}, process{13, "node", false})
+	f(port{"statsd", "unix", "/run/weir.sock"}, process{14, "other", true})
 	f(port{"statsd", "tcp", ":8125"}, process{})
 	f(port{"statsd", "tcp", "nonsense"}, process{})
 }
@@ -104,13 +104,18 @@ func TestDoctorPort(t *testing.T) {
 	}
 	f(port{"statsd", "udp", "127.0.0.1:0"}, ok, "free")
 	f(port{"statsd", "tcp", "127.0.0.1:0"}, ok, "free")
-	f(port{"statsd", "udp", taken.LocalAddr().String()}, fail, me)
+	f(port{"statsd", "udp", taken.LocalAddr().String()}, ok, "taken by Weir "+me) // as this test is
 	f(port{"statsd", "tcp", "203.0.113.7:0"}, fail, "does not have that address")
-	f(port{"statsd", "unix", socket}, fail, me)
+	f(port{"statsd", "unix", socket}, ok, "taken by Weir "+me)
 	f(port{"statsd", "unix", socket + "2"}, ok, "free")
 	if got := d.port(port{"statsd", "tcp", "no-port"}); got.grade != fail {
 		t.Errorf("%+v", got)
 	}
+	table := fmt.Sprintf("0: 0100007F:%X 0:0 07 0:0 0:0 0 0 0 77 2 0 0\n", taken.LocalAddr().(*net.UDPAddr).Port)
+	d.proc = procWith(t, map[string]string{"net/udp": table, "5/comm": "node\n"}, map[string]string{"5/fd/3": "socket:[77]"})
+	f(port{"statsd", "udp", taken.LocalAddr().String()}, fail, "taken by node (process 5)")
+	d.proc = procWith(t, map[string]string{"net/udp": table}, nil)
+	f(port{"statsd", "udp", taken.LocalAddr().String()}, fail, "cannot be seen")
 }
 
 func TestDoctorDaemon(t *testing.T) {
@@ -144,5 +149,37 @@ func TestDoctor(t *testing.T) {
 	}
 	if code, _, errs := run("doctor", "-c", "missing.yaml"); code != exitUsage || !strings.Contains(errs, "missing.yaml") {
 		t.Errorf("code %d, %q", code, errs)
+	}
+}
+
+func TestReadPlan(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	const text = `
+data: /var/lib/weir
+http: {listen: "0.0.0.0:9000", token: s3cret}
+sources:
+  statsd: [{listen: "udp://:9125"}, {listen: "unix:///run/weir.sock"}]
+statsd:
+  management: {listen: "127.0.0.1:9126"}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readPlan(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := plan{
+		ports: []port{
+			{"statsd", "udp", ":9125"}, {"statsd", "unix", "/run/weir.sock"}, {"statsd's management console", "tcp", "127.0.0.1:9126"},
+			{"the HTTP API", "tcp", "0.0.0.0:9000"},
+		},
+		data: "/var/lib/weir", url: "http://127.0.0.1:9000", token: "s3cret",
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(plan{}, port{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got, err := readPlan(""); err != nil || got.url != defaultURL || got.data != "./weir-data" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
