@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -405,7 +406,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func TestTimeoutAndBusy(t *testing.T) {
+func TestTimeout(t *testing.T) {
 	s := &server{Dependencies: newDouble(nil).Dependencies}
 	m := &fabricated{schema: rates}
 	s.Driver, s.Catalog = m, m
@@ -416,12 +417,26 @@ func TestTimeoutAndBusy(t *testing.T) {
 	if w.Code != 503 || !strings.Contains(w.Body.String(), "no answer within 5ms") {
 		t.Errorf("status %d, %s", w.Code, w.Body)
 	}
-	places <- struct{}{} // somebody else asks
-	w = httptest.NewRecorder()
-	ask(w, httptest.NewRequest("GET", "/api/v1/query?schema=statsd:counter", nil))
-	if w.Code != 503 {
-		t.Errorf("status %d, %s", w.Code, w.Body)
-	}
+}
+
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{Dependencies: newDouble(nil).Dependencies}
+		places := make(chan struct{}, 1)
+		places <- struct{}{} // somebody else asks
+		ask := func() *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			s.question(queryParameters, places, queryTimeout, s.query)(w, httptest.NewRequest("GET", "/api/v1/query?schema=statsd:counter"+minute, nil))
+			return w
+		}
+		if w := ask(); w.Code != 503 || !strings.Contains(w.Body.String(), `"kind":"busy"`) {
+			t.Errorf("status %d, %s", w.Code, w.Body)
+		}
+		<-places
+		if w := ask(); w.Code != 200 || len(places) != 0 {
+			t.Errorf("status %d, %s, %d places taken", w.Code, w.Body, len(places))
+		}
+	})
 }
 
 func TestReady(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -186,7 +187,7 @@ func (d *doctor) daemon(ctx context.Context) []finding {
 	defer cancel()
 	var s status
 	switch err := d.client.decode(ctx, "api/v1/status", nil, &s); {
-	case err != nil && strings.Contains(err.Error(), "cannot reach"):
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return []finding{{ok, "daemon", fmt.Sprintf("none answers at %s; what follows is about a start", d.client.base.Redacted()), ""}}
 	case err != nil:
 		return []finding{{warn, "daemon", err.Error(), ""}}
