@@ -181,7 +181,7 @@ type prefixSums struct{ values, squares []float64 }
 
 func (s *prefixSums) compute(values []float64) {
 	s.values, s.squares = s.values[:0], s.squares[:0]
-	var sum, square float64
+	sum, square := math.Copysign(0, -1), 0.0 // -0 is where adding changes nothing: the sum of one -0 is -0
 	for _, v := range values {
 		sum += v
 		square += float64(v * v) // the conversion forbids a fused multiply-add, which JavaScript has not
