@@ -275,7 +275,24 @@ func (f *logFile) SyncTo(int64) (bool, error)              { return false, nil }
 func (f *logFile) Preallocate(offset, length int64) error  { return nil } // an idle store stays small
 func (f *logFile) Prefetch(offset, length int64) error     { return nil }
 func (f *logFile) Fd() uintptr                             { return vfs.InvalidFd }
-func (f *logFile) Stat() (vfs.FileInfo, error)             { return f.file.Stat() }
 func (f *logFile) Read([]byte) (int, error)                { return 0, errors.ErrUnsupported }
 func (f *logFile) ReadAt([]byte, int64) (int, error)       { return 0, errors.ErrUnsupported }
 func (f *logFile) WriteAt(p []byte, at int64) (int, error) { return 0, errors.ErrUnsupported }
+
+// Stat is asked for the size of a log that is used again.
+func (f *logFile) Stat() (vfs.FileInfo, error) {
+	if f.file == nil {
+		return lostInfo{}, nil
+	}
+	info, err := f.file.Stat()
+	if err != nil {
+		f.disk.failed(err)
+		return lostInfo{}, nil
+	}
+	return info, nil
+}
+
+// lostInfo describes a log without a file.
+type lostInfo struct{ vfs.FileInfo }
+
+func (lostInfo) Size() int64 { return 0 }

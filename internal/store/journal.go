@@ -63,7 +63,7 @@ func appendValue(dst []byte, v float64) []byte {
 	n := int64(v)
 	switch {
 	case math.Float64bits(float64(n)) == math.Float64bits(v) && n < 1<<53 && n > -1<<53:
-		return binary.AppendUvarint(dst, (uint64(n)<<1^uint64(n>>63))<<2|valueWhole)
+		return binary.AppendUvarint(dst, (uint64(n)<<1^uint64(n>>63))<<2) // valueWhole is 0
 	case v != v:
 		return append(dst, valueNaN)
 	default:

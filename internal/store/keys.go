@@ -61,9 +61,8 @@ func appendDataKey(dst []byte, start int64, schema uint32, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(dst, id)
 }
 
-// dataKeyStart and dataKeySeries read parts of a data key.
-func dataKeyStart(key []byte) int64   { return int64(binary.BigEndian.Uint64(key[2:])) }
-func dataKeySeries(key []byte) uint64 { return binary.BigEndian.Uint64(key[14:]) }
+// dataKeySeries is the series of a data key.
+func dataKeySeries(key []byte) uint64 { return binary.BigEndian.Uint64(key[dataKeySize-8:]) }
 
 // indexPrefix is the start of the index keys of series whose tag number field,
 // or key inside the packed tag, has that value. Values never hold a NUL.

@@ -146,15 +146,6 @@ func (sel *selection) add(id uint64, first int64, tags []string, fields []condit
 	sel.groups = append(sel.groups, group)
 }
 
-// keys are the keys of the groups by their numbers.
-func (sel *selection) keys() []string {
-	keys := make([]string, len(sel.tags))
-	for key, group := range sel.byKey {
-		keys[group] = key
-	}
-	return keys
-}
-
 // groupTags are the tags of the group with that key.
 func (sel *selection) groupTags(key string) timeseries.Tags {
 	tags := make(timeseries.Tags, len(sel.names))
