@@ -59,7 +59,7 @@ func summarize(w io.Writer, file string, cfg *config.Config) error {
 		data = "nothing is kept"
 	}
 	_, err := fmt.Fprintf(w, "%s: ok\n  statsd      %s\n  flush       every %s to %s\n  management  %s\n  http        %s://%s, %s\n  data        %s\n",
-		file, orNone(listen), cfg.StatsD.FlushInterval, orNone(backends), orNone(strings.Fields(cfg.StatsD.Management)), scheme, cfg.HTTP.Listen, access, data)
+		file, orNone(listen), config.FormatDuration(cfg.StatsD.FlushInterval), orNone(backends), orNone(strings.Fields(cfg.StatsD.Management)), scheme, cfg.HTTP.Listen, access, data)
 	return err
 }
 

@@ -237,14 +237,14 @@ type duration struct {
 }
 
 func (v duration) kind() string {
-	kind := "a duration such as `10s`, `1m30s` or `7d`, " + formatDuration(v.least) + " to " + formatDuration(v.max)
+	kind := "a duration such as `10s`, `1m30s` or `7d`, " + FormatDuration(v.least) + " to " + FormatDuration(v.max)
 	if v.off != "" {
 		kind += ", or `0s`: " + v.off
 	}
 	return kind
 }
 
-func (v duration) yaml() string { return formatDuration(*v.to) }
+func (v duration) yaml() string { return FormatDuration(*v.to) }
 
 func (v duration) decode(d *decoder, path string, n ast.Node) {
 	source := source(n)
@@ -263,7 +263,7 @@ func (v duration) decode(d *decoder, path string, n ast.Node) {
 	case v.off != "" && length == 0:
 		*v.to = 0
 	case length < v.least || length > v.max:
-		d.refuse(n, path, "it must be "+formatDuration(v.least)+" to "+formatDuration(v.max), strconv.Quote(formatDuration(min(max(length, v.least), v.max))))
+		d.refuse(n, path, "it must be "+FormatDuration(v.least)+" to "+FormatDuration(v.max), strconv.Quote(FormatDuration(min(max(length, v.least), v.max))))
 	default:
 		*v.to = length
 	}
@@ -318,7 +318,8 @@ func repairDuration(s string) string {
 	return ""
 }
 
-func formatDuration(d time.Duration) string {
+// FormatDuration renders a duration as one writes it in the file.
+func FormatDuration(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
