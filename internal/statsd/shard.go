@@ -54,12 +54,13 @@ type gaugeValue struct{ bits atomic.Uint64 }
 func (g *gaugeValue) get() float64  { return math.Float64frombits(g.bits.Load()) }
 func (g *gaugeValue) set(v float64) { g.bits.Store(math.Float64bits(v)) }
 
-// add adds v, or sets the value to v where there is no number to add to.
+// add adds v, or sets the value to v where there is none to add to: 0 and NaN
+// are none to JavaScript, and so a first value of -0 stays -0.
 func (g *gaugeValue) add(v float64) {
 	for {
 		old := g.bits.Load()
 		sum := v
-		if number := math.Float64frombits(old); !math.IsNaN(number) {
+		if number := math.Float64frombits(old); number != 0 && !math.IsNaN(number) {
 			sum += number
 		}
 		if g.bits.CompareAndSwap(old, math.Float64bits(sum)) {

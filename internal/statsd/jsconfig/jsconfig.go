@@ -40,8 +40,8 @@ type File struct {
 	Reload bool // automaticConfigReload: follow changes of the file
 
 	servers  bool      // the listeners come from the list servers
-	settings []Setting // of the file, with the defaults filled in at start
-	deletes  []Setting // filled in by the first flush
+	settings []Setting // of the file, with what the reference daemon adds when it starts
+	flushed  []Setting // and with what it adds at the first flush
 }
 
 // Backend is the name of a backend that Weir has.
@@ -137,10 +137,10 @@ func Parse(path string, text []byte) (*File, error) {
 // Settings are the lines of the management command config, in order; flushed
 // says whether there was a flush yet, after which more options are filled in.
 func (f *File) Settings(flushed bool) []Setting {
-	if !flushed {
-		return f.settings
+	if flushed {
+		return f.flushed
 	}
-	return append(f.settings[:len(f.settings):len(f.settings)], f.deletes...)
+	return f.settings
 }
 
 // Module is how a file names the backend.

@@ -129,7 +129,7 @@ func TestBackends(t *testing.T) {
 		graphite: {legacyNamespace: false, globalPrefix: '', prefixCounter: 'c', prefixTimer: 't', prefixGauge: 'g', prefixSet: 's', globalSuffix: 'x'},
 		console: {prettyprint: 1}, repeater: [{host: 'a', port: 2}, {host: '::1', port: 3}], repeaterProtocol: 'tcp',
 		log: {backend: 'syslog', level: 'LOG_DEBUG'}, automaticConfigReload: false, weir: {data: '/d', http: ':1'}}`)
-	file.StatsD, file.settings, file.deletes = statsd.Config{}, nil, nil
+	file.StatsD, file.settings, file.flushed = statsd.Config{}, nil, nil
 	want := &File{
 		Path: "config.js", Backends: []Backend{Graphite},
 		Graphite: graphite.Config{Host: "h", Port: 1, Protocol: "text", SanitizeNames: true, Namespace: graphite.Namespace{
@@ -290,7 +290,7 @@ func TestSettings(t *testing.T) {
 	f(`{}`, false, ttl, idle, interval)
 	f(`{deleteSets: 'x'}`, true, Setting{"deleteSets", "", "x"}, ttl, idle, interval,
 		Setting{"deleteCounters", "", "false"}, Setting{"deleteTimers", "", "false"}, Setting{"deleteGauges", "", "false"})
-	f(`{deleteIdleStats: 1, deleteSets: 0, flushInterval: '5', gaugesMaxTTL: '7'}`, true, Setting{"deleteIdleStats", "", "1"}, Setting{"deleteSets", "", "0"},
+	f(`{deleteIdleStats: 1, deleteSets: 0, flushInterval: '5', gaugesMaxTTL: '7'}`, true, Setting{"deleteIdleStats", "", "1"}, Setting{"deleteSets", "", "false"},
 		Setting{"flushInterval", "", "5"}, Setting{"gaugesMaxTTL", "", "1"},
 		Setting{"deleteCounters", "", "true"}, Setting{"deleteTimers", "", "true"}, Setting{"deleteGauges", "", "true"})
 	f(`{deleteIdleStats: false, gaugesMaxTTL: 2, flushInterval: 7, a: null, b: /x/g, c: {}, u: undefined, n: -0, fn: function (x) { return  x; },

@@ -42,7 +42,7 @@ func (f *File) fill(vm *goja.Runtime, config *goja.Object, at positions) error {
 	if o.wrong != nil {
 		return o.wrong
 	}
-	return f.render(vm, top)
+	return f.fillIn(vm, top)
 }
 
 // options collects the first error.
@@ -431,39 +431,51 @@ func (s scope) log() Log {
 	return Log{Syslog: where == "syslog", Application: l.textOr("application", "statsd"), Level: l.textOr("level", "LOG_INFO")}
 }
 
-// render makes the lines of the management command config.
-func (f *File) render(vm *goja.Runtime, top scope) error {
-	set := func(name string, value any) error { return top.object.Set(name, value) }
-	c := f.StatsD
-	idle := top.given("deleteIdleStats", false)
-	if err := set("gaugesMaxTTL", c.GaugeTTL); err != nil {
-		return err
-	}
+// fillIn adds to the file's object what the reference daemon adds when it
+// starts, and later with the first flush, and renders it after both.
+func (f *File) fillIn(vm *goja.Runtime, top scope) error {
 	deletes := []string{"deleteCounters", "deleteTimers", "deleteSets", "deleteGauges"}
+	values := map[string]any{"gaugesMaxTTL": f.StatsD.GaugeTTL}
+	names := []string{"gaugesMaxTTL"} // in this order
 	if goja.IsUndefined(top.get("deleteIdleStats")) {
-		if err := set("deleteIdleStats", false); err != nil {
-			return err
-		}
+		names, values["deleteIdleStats"] = append(names, "deleteIdleStats"), false
 	}
-	for _, name := range deletes {
-		switch {
-		case !goja.IsUndefined(top.get(name)):
-		case idle:
-			if err := set(name, true); err != nil {
-				return err
+	if top.truthy("deleteIdleStats") {
+		for _, name := range deletes {
+			if goja.IsUndefined(top.get(name)) {
+				names, values[name] = append(names, name), true
 			}
-		default:
-			f.deletes = append(f.deletes, Setting{Name: name, Value: "false"})
 		}
 	}
 	if !top.truthy("flushInterval") {
-		if err := set("flushInterval", 10000); err != nil {
-			return err
+		names, values["flushInterval"] = append(names, "flushInterval"), 10000
+	}
+	var err error
+	if f.settings, err = render(vm, top.object, names, values); err != nil {
+		return err
+	}
+	names, values = nil, make(map[string]any)
+	for _, name := range deletes {
+		if !top.truthy(name) {
+			names, values[name] = append(names, name), false
 		}
 	}
-	render, _ := goja.AssertFunction(vm.Get(renderer))
-	_, err := render(goja.Undefined(), top.object, vm.ToValue(func(name, sub, value string) {
-		f.settings = append(f.settings, Setting{name, sub, value})
-	}))
+	f.flushed, err = render(vm, top.object, names, values)
 	return err
+}
+
+// render sets properties of config and returns it as the management command
+// config shows it.
+func render(vm *goja.Runtime, config *goja.Object, names []string, values map[string]any) ([]Setting, error) {
+	for _, name := range names {
+		if err := config.Set(name, values[name]); err != nil {
+			return nil, err
+		}
+	}
+	var all []Setting
+	call, _ := goja.AssertFunction(vm.Get(renderer))
+	_, err := call(goja.Undefined(), config, vm.ToValue(func(name, sub, value string) {
+		all = append(all, Setting{name, sub, value})
+	}))
+	return all, err
 }
