@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 	buildDirectory = directory
 	code := m.Run()
 	os.RemoveAll(directory)
+	fmt.Printf("%d cases compared with statsd %s\n", compared.Load(), referenceVersion)
 	os.Exit(code)
 }
 

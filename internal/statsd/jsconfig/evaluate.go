@@ -93,11 +93,11 @@ func run(vm *goja.Runtime, src source, use func(*goja.Runtime, *goja.Object, pos
 	}
 	program, err := parser.ParseFile(nil, src.name, assignment+text, 0, parser.WithDisableSourceMaps)
 	if err != nil {
-		return syntaxError(err)
+		return syntaxError(err, text)
 	}
 	compiled, err := goja.CompileAST(program, false)
 	if err != nil {
-		return syntaxError(err)
+		return syntaxError(err, text)
 	}
 	vm.SetMaxCallStackSize(maxStack)
 	if err := prepare(vm, src); err != nil {
@@ -127,7 +127,7 @@ func run(vm *goja.Runtime, src source, use func(*goja.Runtime, *goja.Object, pos
 // point at the end of the file.
 func blank(text string) bool { return strings.TrimSpace(text) == "" }
 
-func syntaxError(err error) error {
+func syntaxError(err error, text string) error {
 	message, line, column := err.Error(), 0, 0
 	var list parser.ErrorList
 	var one *goja.CompilerSyntaxError
@@ -141,8 +141,28 @@ func syntaxError(err error) error {
 			line, column = p.Line, p.Column
 		}
 	}
-	return &Error{Line: max(line-1, 1), Column: max(column, 1), Message: "syntax error: " + message +
+	line, column = atToken(text, message, max(line-1, 1), max(column, 1))
+	return &Error{Line: line, Column: column, Message: "syntax error: " + message +
 		"; the file must hold one JavaScript object such as { port: 8125, backends: ['./backends/console'] }"}
+}
+
+// atToken corrects a place: where a name was expected the parser points at the
+// token after the one it names.
+func atToken(text, message string, line, column int) (int, int) {
+	token, ok := strings.CutPrefix(message, "Unexpected token ")
+	if !ok {
+		return line, column
+	}
+	rows := strings.Split(text, "\n")
+	if line > len(rows) || column > len(rows[line-1])+1 || strings.HasPrefix(rows[line-1][column-1:], token) {
+		return line, column
+	}
+	before := strings.Join(append(rows[:line-1:line-1], rows[line-1][:column-1]), "\n")
+	i := strings.LastIndex(before, token)
+	if i < 0 {
+		return line, column
+	}
+	return 1 + strings.Count(before[:i], "\n"), i - strings.LastIndexByte(before[:i], '\n')
 }
 
 func runtimeError(err error) error {
