@@ -49,10 +49,11 @@ type DropIn struct {
 	server   *statsd.Server
 	console  *management.Console
 
-	running []func(context.Context) error // what stops everything that was started
-	reload  sync.Mutex
-	watch   chan struct{} // closed to end watching
-	watched chan struct{} // closed when it has ended; nil before it began
+	running  []func(context.Context) error // what stops everything that was started
+	reload   sync.Mutex
+	stopping sync.Once
+	watch    chan struct{} // closed to end watching
+	watched  chan struct{} // closed when it has ended; nil before it began
 }
 
 // NewDropIn returns a DropIn for the configuration file at path. It prints to
@@ -218,7 +219,9 @@ func (d *DropIn) Addresses() []net.Addr { return d.server.Addresses() }
 // Stop takes in what has arrived, sends a last flush and stops everything,
 // bounded by ctx. What failed is logged only: a backend that cannot be reached any
 // more does not make stopping a failure, as in the reference daemon.
-func (d *DropIn) Stop(ctx context.Context) {
+func (d *DropIn) Stop(ctx context.Context) { d.stopping.Do(func() { d.stop(ctx) }) }
+
+func (d *DropIn) stop(ctx context.Context) {
 	if d.file.StatsD.Debug {
 		d.lines.print("Starting Final Flush")
 	}
