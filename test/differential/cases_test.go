@@ -167,7 +167,7 @@ var groups = []group{
 	{name: "flushInterval as text", options: `flushInterval: '400'`, every: 400, cases: someOfAll},
 	{name: "colours", options: `console: {prettyprint: true}, percentThreshold: [50, -10], histogram: [{metric: '', bins: [20, 'inf']}]`, console: true, every: 1000, cases: someOfAll},
 
-	{name: "several servers", options: `servers: [{server: './servers/udp', port: $UDP}, {server: './servers/tcp', port: $TCP}, {server: './servers/tcp', socket: '$SOCKET'},
+	{name: "several servers", every: 1000, options: `servers: [{server: './servers/udp', port: $UDP}, {server: './servers/tcp', port: $TCP}, {server: './servers/tcp', socket: '$SOCKET'},
 		{server: './servers/udp', address: '127.0.0.1', port: $UDP2}]`,
 		cases: []testCase{
 			one("each of them", "srv.udp:1|c", "udp2:srv.udp2:2|c", "tcp:srv.tcp:3|c\n", "unix:srv.unix:4|c\n"),

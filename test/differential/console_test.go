@@ -37,8 +37,6 @@ const noFlush = `port: $UDP, mgmt_port: $MGMT, flushInterval: 3600000, `
 // a case. Both daemons hold the same metrics and do not flush meanwhile.
 func TestManagement(t *testing.T) {
 	t.Parallel()
-	pairs <- struct{}{}
-	defer func() { <-pairs }()
 	d := pair(t, noFlush+`graphiteHost: '127.0.0.1', graphitePort: $GRAPHITE, backends: ['./backends/graphite', './backends/console'],
 		prefixStats: 'p', deleteSets: 'yes', unknown: {a: null, f: function (x) { return  x; }, r: /x/g, n: [1, [2, 3]], o: {p: 1}, s: 'q\n'},
 		nothing: null, empty: {}, re: /y/, when: undefined, minus: -0, list: ['a', , 'c'], fn: (a) => a, 7: 'seven', big: 1e21, yes: true,
@@ -80,8 +78,6 @@ func waitFor(t *testing.T, d [2]*daemon, text string) {
 // TestManagementAfterFlush compares what changes with the first flush.
 func TestManagementAfterFlush(t *testing.T) {
 	t.Parallel()
-	pairs <- struct{}{}
-	defer func() { <-pairs }()
 	for _, options := range []string{
 		`port: $UDP, mgmt_port: $MGMT, flushInterval: 300, graphiteHost: '127.0.0.1', graphitePort: $GRAPHITE`,
 		`port: $UDP, mgmt_port: $MGMT, flushInterval: '300', graphiteHost: '127.0.0.1', graphitePort: $GRAPHITE, deleteIdleStats: true, deleteSets: 0, gaugesMaxTTL: '4'`,
@@ -147,8 +143,6 @@ func TestConnection(t *testing.T) {
 // TestStandardOutput compares everything that is printed from the start to the end.
 func TestStandardOutput(t *testing.T) {
 	t.Parallel()
-	pairs <- struct{}{}
-	defer func() { <-pairs }()
 	for _, options := range []string{
 		``, `dumpMessages: true, `, `backends: ['./backends/console'], `, `backends: ['./backends/console'], debug: true, dumpMessages: 1, title: 'x', `,
 		`backends: [], debug: true, server: './servers/tcp', log: {backend: 'stdout'}, title: false, `,

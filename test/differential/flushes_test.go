@@ -15,18 +15,13 @@ import (
 // compared counts the cases in which both daemons were compared.
 var compared atomic.Int64
 
-// pairs bounds how many pairs of daemons run at once; they wait for flushes nearly
-// all of the time.
-var pairs = make(chan struct{}, 3)
-
 // TestFlushes compares Graphite's lines and the console's output of every group.
 func TestFlushes(t *testing.T) {
+	t.Parallel()
 	ref, ours := programs(t)
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			pairs <- struct{}{}
-			defer func() { <-pairs }()
 			g.defaults()
 			want, got := g.both(t, ref, ours)
 			for i := range want.flushes {

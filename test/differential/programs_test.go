@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +50,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	buildDirectory = directory
+	// The daemons wait for flushes nearly all of the time: more pairs than cores can run at once.
+	flag.Parse()
+	flag.Set("test.parallel", "4")
 	code := m.Run()
 	os.RemoveAll(directory)
 	fmt.Printf("%d cases compared with statsd %s\n", compared.Load(), referenceVersion)
@@ -114,15 +119,21 @@ type daemon struct {
 	replace              *strings.Replacer // what differs by place alone
 }
 
-// freePort returns a port that is free for TCP and UDP at the moment.
+// Ports are below those the kernel gives to connections (32768 on Linux), each
+// is used once, and tests of another process begin elsewhere.
+const firstPort, lastPort = 20000, 32000
+
+var lastFree atomic.Int64
+
+// freePort returns a port that is free for TCP and UDP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", ":0")
+	for range lastPort - firstPort {
+		port := firstPort + int(lastFree.Add(1)+int64(os.Getpid())*97)%(lastPort-firstPort)
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
 		l.Close()
 		if err == nil {
@@ -172,7 +183,7 @@ func start(t *testing.T, p program, options string) *daemon {
 			close(d.exited)
 		}()
 		t.Cleanup(d.kill)
-		if d.stdout.wait("server is up", startTimeout, d.exited) {
+		if d.stdout.wait("server is up", startTimeout, d.exited) && d.manageable() {
 			return d
 		}
 		d.kill()
@@ -180,6 +191,24 @@ func start(t *testing.T, p program, options string) *daemon {
 			t.Fatalf("%s does not come up with %s\nstdout: %s\nstderr: %s", d.name, options, d.stdout, d.stderr)
 		}
 	}
+}
+
+// manageable reports whether the management console comes up: the reference
+// daemon says that it is up before it has the port.
+func (d *daemon) manageable() bool {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.mgmt))
+		if err == nil {
+			conn.Close()
+			return true
+		}
+		select {
+		case <-d.exited:
+			return false
+		default:
+		}
+	}
+	return false
 }
 
 func (d *daemon) write(options string) {
@@ -370,7 +399,7 @@ var (
 	stampLine    = regexp.MustCompile(`(?m)^\d{1,2} [A-Z][a-z]{2} \d\d:\d\d:\d\d - `)
 	flushDate    = regexp.MustCompile(`[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d{4} \d\d:\d\d:\d\d GMT[-+]\d{4} \([^)]*\)`)
 	pid          = regexp.MustCompile(`- \[\d+\] `)
-	graphiteLine = regexp.MustCompile(`(?m)^(\S*) (\S+) \d+$`)
+	graphiteLine = regexp.MustCompile(`(?m)^(.*) (\S+) \d+$`)
 	timeNames    = regexp.MustCompile(`(calculationtime|processing_time|flush_time|flush_length|last_flush|last_exception|timestamp_lag)($|[.;])`)
 	statsTimes   = regexp.MustCompile(`(?m)^(uptime|messages\.last_msg_seen|graphite\.\w+|console\.lastFlush): \d+$`)
 	lag          = regexp.MustCompile(`('[^']*\.timestamp_lag'): \S+?(,| )`)
