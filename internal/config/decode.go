@@ -1,9 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +26,10 @@ type decoder struct {
 
 // document decodes a whole file. An empty one means all defaults.
 func (d *decoder) document(text []byte) {
+	if message, line := excess(text); message != "" {
+		d.at(position{line, 1}, "cannot read the file: "+message)
+		return
+	}
 	file, err := parse(text)
 	if err != nil {
 		d.syntax(err)
@@ -45,6 +51,41 @@ func (d *decoder) document(text []byte) {
 	d.anchors = make(map[string]ast.Node)
 	ast.Walk(d, body)
 	root(d.config).decode(d, "", body)
+}
+
+// What a configuration may be at most. The parser takes memory with the square
+// of the depth.
+const (
+	maxFile  = 1 << 20 // bytes
+	maxDepth = 64      // brackets in each other, or dashes in front of each other
+)
+
+var stacked = regexp.MustCompile(`^[ \t]*(?:[-?:!&*][^ \t]*[ \t]+){64}`)
+
+// excess says what is too much, and on which line, before anything is parsed.
+func excess(text []byte) (message string, line int) {
+	if len(text) > maxFile {
+		return fmt.Sprintf("it has %d bytes, and at most %d are allowed", len(text), maxFile), 1
+	}
+	depth := 0
+	for content := range bytes.Lines(text) {
+		line++
+		for _, c := range content {
+			switch c {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(depth-1, 0)
+			}
+			if depth > maxDepth {
+				return fmt.Sprintf("more than %d brackets are open", maxDepth), line
+			}
+		}
+		if stacked.Match(content) {
+			return fmt.Sprintf("more than %d lists in each other", maxDepth), line
+		}
+	}
+	return "", 0
 }
 
 // parse guards against the parser: a text that it cannot take must not end the daemon at a reload.

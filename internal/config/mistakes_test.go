@@ -76,6 +76,21 @@ func TestMistakesInFiles(t *testing.T) {
 	}
 }
 
+// A file that would take the parser much memory is not given to it.
+func TestExcess(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		if _, err := Parse("weir.yaml", []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	f("a: 1\nb: "+strings.Repeat("[", 1000), "weir.yaml:2:1: cannot read the file: more than 64 brackets are open")
+	f("b: "+strings.Repeat("{a: ", 1000), "weir.yaml:1:1: cannot read the file: more than 64 brackets are open")
+	f("a:\n  "+strings.Repeat("- ", 1000), "weir.yaml:2:1: cannot read the file: more than 64 lists in each other")
+	f(strings.Repeat("#", 1<<20+1), "weir.yaml:1:1: cannot read the file: it has 1048577 bytes, and at most 1048576 are allowed")
+	parsed(t, strings.Repeat("# [ and ]\n", 1000)) // brackets of comments close, too
+}
+
 func TestFail(t *testing.T) {
 	c := parsed(t, "sources:\n  statsd:\n    - listen: udp://:1\n")
 	f := func(c *Config, path, want string) {
