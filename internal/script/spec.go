@@ -1,0 +1,70 @@
+package script
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Spec says what to run.
+type Spec struct {
+	Name  string // of the script, unique in a Registry
+	API   string // the contract, as in RegisterAPI
+	Path  string // of the script's file, for people: the host learns it from Setup
+	Setup []byte // what Host.Setup gets
+
+	// Command is the program of the child with its arguments, for hosts that are
+	// not this binary. Empty means this binary as "script-host API NAME".
+	Command []string
+	Env     []string // "KEY=VALUE", added to the daemon's environment
+	Dir     string   // working directory, "" for the daemon's
+
+	Budget Budget
+}
+
+// Budget is what a script may use. A zero limit is none.
+type Budget struct {
+	Soft   time.Duration // for a call; then an error is raised in the script where that is possible
+	Hard   time.Duration // for a call, for loading, and for any sign of life; then the process is killed
+	Memory int64         // resident bytes; then the process is killed
+	Errors int           // of the script in a minute; then the process is restarted
+
+	// Wait before a restart: the first one, doubled each time up to the second
+	// one, and from the start again after a minute without an exit.
+	RestartMin, RestartMax time.Duration
+}
+
+// DefaultBudget is a budget that a working script does not notice.
+func DefaultBudget() Budget {
+	return Budget{
+		Soft: 30 * time.Second, Hard: time.Minute, Memory: 1 << 30, Errors: 1000,
+		RestartMin: time.Second, RestartMax: time.Minute,
+	}
+}
+
+// Error is an error in a script.
+type Error struct {
+	Message   string `json:"message"`
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"`
+	Traceback string `json:"traceback,omitempty"` // lines
+}
+
+// Error is the message with the place in front, unless it begins with it.
+func (e *Error) Error() string {
+	if at := e.Position(); at != "" && !strings.HasPrefix(e.Message, at) {
+		return at + ": " + e.Message
+	}
+	return e.Message
+}
+
+// Position is file:line, or "" where that is not known.
+func (e *Error) Position() string {
+	if e.File == "" {
+		return ""
+	}
+	if e.Line == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.Line)
+}
