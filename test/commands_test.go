@@ -150,8 +150,8 @@ func waitLog(ts *testscript.TestScript, neg bool, args []string) {
 // dial connects to the daemon.
 func dial(ts *testscript.TestScript, network string) net.Conn {
 	d := running(ts)
-	address := map[string]string{"udp": d.udp, "tcp": d.tcp, "unix": d.unix, "management": d.management}[network]
-	if network == "management" {
+	address := map[string]string{"udp": d.udp, "tcp": d.tcp, "unix": d.unix, "management": d.management, "http": d.http[strings.LastIndex(d.http, "/")+1:]}[network]
+	if network == "management" || network == "http" {
 		network = "tcp"
 	}
 	if address == "" {

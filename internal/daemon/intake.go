@@ -91,7 +91,10 @@ func (in *intake) start(ctx context.Context) error {
 	if errors.As(err, &unbound) {
 		return in.config.Fail(fmt.Sprintf("sources.statsd[%d].listen", unbound.Index), err)
 	}
-	return err
+	if known := new(config.Error); errors.As(err, &known) {
+		return err
+	}
+	return in.config.Fail("statsd.backends", err) // what is left that can fail is loading them
 }
 
 // stop fails only when it takes too long: what a backend could not deliver any

@@ -74,11 +74,12 @@ func (w *web) start(context.Context) error {
 	return nil
 }
 
-// stop lets requests that are being answered end.
+// stop lets requests that are being answered end; those that take longer than
+// ctx, and clients that never sent one, are cut off.
 func (w *web) stop(ctx context.Context) error {
 	err := w.server.Shutdown(ctx)
 	if err != nil {
-		err = errors.Join(w.server.Close(), ctx.Err())
+		err = w.server.Close()
 	}
 	<-w.done
 	return err
