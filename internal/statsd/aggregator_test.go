@@ -97,6 +97,11 @@ func TestAggregatorOddNumbers(t *testing.T) {
 	// a gauge that became NaN is set by its next delta
 	feed(0, "g:Infinity|g:-Infinity|g:+4|g\nh:1|g:NaN|g")
 	check("c statsd.bad_lines_seen=1/1; c statsd.packets_received=2/2; c statsd.metrics_received=5/5; c c=3/3; c i=Infinity/Infinity; c z=0/0; g g=4; g h=1")
+	// a first value of -0 stays -0, which only the management console shows
+	feed(0, "minus:-0|g")
+	if gauges := a.Gauges(); !math.Signbit(gauges[len(gauges)-1].Value) {
+		t.Errorf("%+v", gauges)
+	}
 }
 
 func TestAggregatorOrder(t *testing.T) {
