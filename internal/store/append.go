@@ -118,6 +118,9 @@ const day = 86_400
 func (d *database) append(ctx context.Context, points []timeseries.Point, now int64) error {
 	d.mu.Lock()
 	for d.err() == nil && !d.closed && (d.memory+d.sealing > 2*d.limits.memory || d.pending != nil && d.pending.batch.Len() > maxGroup) {
+		if d.memory > d.limits.memory {
+			d.askCheckpoint()
+		}
 		d.space.Wait()
 	}
 	if err := d.err(); err != nil || d.closed {

@@ -129,7 +129,7 @@ func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counte
 	}
 	go d.commit()
 	d.work.Go(d.checkpoints)
-	d.work.Go(func() { d.disk.sync(d.quit) })
+	d.work.Go(func() { every(time.Second, d.quit, d.disk.syncLogs) })
 	return d, nil
 }
 

@@ -52,19 +52,17 @@ func (d *disk) check() error {
 	return nil
 }
 
-// sync syncs the logs every second until quit is closed.
-func (d *disk) sync(quit <-chan struct{}) {
-	every(time.Second, quit, func() {
-		d.mu.Lock()
-		files := make([]*logFile, 0, len(d.logs))
-		for f := range d.logs {
-			files = append(files, f)
-		}
-		d.mu.Unlock()
-		for _, f := range files {
-			f.flush()
-		}
-	})
+// syncLogs makes sure that what was written to the logs is on the device.
+func (d *disk) syncLogs() {
+	d.mu.Lock()
+	files := make([]*logFile, 0, len(d.logs))
+	for f := range d.logs {
+		files = append(files, f)
+	}
+	d.mu.Unlock()
+	for _, f := range files {
+		f.flush()
+	}
 }
 
 // log makes a log of f; err is why there is none.

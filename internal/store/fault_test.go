@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"syscall"
@@ -236,11 +237,45 @@ func TestDamagedJournal(t *testing.T) {
 	if err := s.current.Load().pebble.Set(journalKey(2), []byte("nonsense"), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
-	crashed := cloneStore(t, s)
+	crashed := s.crashed(100)
 	defer crashed.close()
 	wantData(t, "points", crashed.data(query(load, tagA, 0, 180)), 1, nan, 3)
 	if n := crashed.Stats().QuarantinedBlocks; n != 1 {
 		t.Errorf("%d records in quarantine, want 1", n)
+	}
+}
+
+// After a power failure at any moment the store opens, with everything that was
+// appended before the log was last synced.
+func TestPowerFailure(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 7))
+	for round := range 40 {
+		s := startTestStore(t, func(s *Store) { s.limits.memory, s.limits.memtable = 4<<10, 16<<10 })
+		synced := 0
+		for i := range 200 {
+			s.feed(load, a, float64(60*(i+1)), float64(i))
+			s.feed(load, []string{fmt.Sprint(i)}, float64(60*(i+1)), float64(i))
+			if random.IntN(30) == 0 {
+				s.current.Load().disk.syncLogs()
+				synced = i + 1
+			}
+		}
+		after := s.crashed(random.IntN(100))
+		if synced > 0 {
+			q := query(load, tagA, 0, int64(60*synced))
+			q.MaxPoints = 1000
+			for i, v := range after.data(q) {
+				if v != float64(i) {
+					t.Fatalf("round %d: point %d of %d that were synced is %v", round, i, synced, v)
+				}
+			}
+		}
+		if n := after.Stats().QuarantinedBlocks; n != 0 {
+			t.Errorf("round %d: %d records in quarantine", round, n)
+		}
+		after.feed(load, a, 60*1000, 1)
+		after.close()
+		s.close()
 	}
 }
 

@@ -128,7 +128,7 @@ func (r *modelRun) Checkpoint(t *rapid.T) { r.checkpoint() }
 func (r *modelRun) Restart(t *rapid.T) { r.restart() }
 
 func (r *modelRun) Crash(t *rapid.T) {
-	clone := cloneStore(r.t, r.testStore)
+	clone := r.crashed(100)
 	r.close()
 	r.testStore = clone
 }

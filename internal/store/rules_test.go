@@ -593,7 +593,7 @@ func TestR20Durability(t *testing.T) {
 		if i%10 == 7 {
 			s.checkpoint()
 		}
-		copied := cloneStore(t, s)
+		copied := s.crashed(100)
 		want := make([]float64, i+1)
 		for k := range want {
 			want[k] = float64(k)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ type failer interface {
 // startTestStore starts a store that the caller closes.
 func startTestStore(t failer, setup func(*Store)) *testStore {
 	t.Helper()
-	s := &testStore{t: t, files: vfs.NewMem(), clock: &clock{t: epoch + 20*day}, setup: setup}
+	s := &testStore{t: t, files: vfs.NewCrashableMem(), clock: &clock{t: epoch + 20*day}, setup: setup}
 	s.open()
 	return s
 }
@@ -386,17 +387,13 @@ func TestChangedStep(t *testing.T) {
 	wantData(t, "slow", s.data(query(load, tagA, 0, 120)), 1, (2+3+4)/3.0)
 }
 
-// cloneStore opens a store on a copy of the files as they are now: what a process
-// that dies at this moment leaves.
-func cloneStore(t failer, s *testStore) *testStore {
-	t.Helper()
-	clone := &testStore{t: t, files: vfs.NewMem(), clock: s.clock, setup: s.setup}
-	if _, err := vfs.Clone(s.files, clone.files, "data", "data"); err != nil {
-		t.Fatal(err)
-	}
-	if err := clone.files.Remove("data/LOCK"); err != nil {
-		t.Fatal(err)
-	}
+// crashed opens a store on a copy of the files as they are now: what a process
+// that dies at this moment leaves. Of what was not synced, written percent of the
+// blocks are there; less than 100 is a power failure.
+func (s *testStore) crashed(written int) *testStore {
+	s.t.Helper()
+	files := s.files.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: written, RNG: rand.New(rand.NewPCG(uint64(written), 1))})
+	clone := &testStore{t: s.t, files: files, clock: s.clock, setup: s.setup}
 	clone.open()
 	return clone
 }

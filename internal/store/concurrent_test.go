@@ -1,0 +1,160 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/weirhq/weir/timeseries"
+)
+
+// Appends, every kind of query, checkpoints, deletion and retention at the same
+// time: acknowledged points of series that nobody deletes are always visible.
+func TestConcurrentUse(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.memory, s.limits.resident, s.limits.memtable = 8<<10, 64, 64<<10 })
+	const writers, rounds = 4, 150
+	var writing, reading sync.WaitGroup
+	done := make(chan struct{})
+	for w := range writers {
+		writing.Go(func() {
+			for i := 1; i <= rounds; i++ {
+				var points []timeseries.Point
+				for k := range 10 {
+					points = append(points, timeseries.Point{Schema: load, Time: epoch + int64(60*i), Tags: []string{fmt.Sprintf("keep-%d-%d", w, k)}, Values: []float64{float64(i)}})
+					points = append(points, timeseries.Point{Schema: both, Time: epoch + int64(60*i), Tags: []string{fmt.Sprint(w), fmt.Sprint(i % 7)}, Values: []float64{1, float64(i)}})
+				}
+				if err := s.Append(bg, points); err != nil {
+					t.Error(err)
+					return
+				}
+				q := query(load, timeseries.Tags{"host": fmt.Sprintf("keep-%d-3", w)}, 0, int64(60*i))
+				q.MaxPoints = 1000
+				r, err := s.Query(bg, q)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for k, v := range r.Series[0].Data {
+					if v != float64(k+1) {
+						t.Errorf("writer %d after round %d: point %d is %v", w, i, k, v)
+						return
+					}
+				}
+			}
+		})
+	}
+	loop := func(do func() error) {
+		reading.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := do(); err != nil && !errors.Is(err, timeseries.ErrNoSeries) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	loop(func() error {
+		q := query(load, nil, 0, 60*rounds)
+		q.WithSeries = true
+		_, err := s.TopK(bg, q)
+		return err
+	})
+	loop(func() error { _, err := s.Total(bg, query(both, nil, 0, 60*rounds)); return err })
+	loop(func() error {
+		for range s.List(bg, timeseries.ListQuery{Schema: both, Start: epoch + 60}) {
+		}
+		return nil
+	})
+	loop(func() error { return s.Delete(bg, "iface", timeseries.Tags{"port": "3"}) })
+	loop(func() error { return s.DeleteOld(bg, s.clock.now().Unix()) })
+	loop(func() error { s.Stats(); _, err := s.Schemas(bg); return err })
+	writing.Wait()
+	close(done)
+	reading.Wait()
+	check := func(when string) {
+		t.Helper()
+		total, err := s.Total(bg, query(load, nil, 0, 60*rounds))
+		if want := float64(writers * 10 * rounds * (rounds + 1) / 2); err != nil || total["load"] != want {
+			t.Errorf("%s: total %v %v, want %v", when, total, err, want)
+		}
+		if a := s.count.ledger.Snapshot(); !a.Balanced() || a.Lost() > 0 {
+			t.Errorf("%s: ledger %+v", when, a)
+		}
+	}
+	check("at the end")
+	s.restart()
+	check("after a restart")
+}
+
+// Retention removes whole blocks and the series that have none left, from memory too.
+func TestRetention(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.retention = 10 * 24 * 3600 * 1e9 })
+	s.clock.set(epoch)
+	s.feed(load, a, 60, 1)
+	s.feed(load, []string{"old"}, 60, 1)
+	s.checkpoint()
+	s.feed(load, []string{"memory"}, 120, 1)
+	s.clock.set(epoch + 9*day)
+	s.feed(load, a, 9*day, 2)
+	if err := s.DeleteOld(bg, s.clock.t); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Stats().Series; n != 3 {
+		t.Fatalf("%d series while nothing is too old", n)
+	}
+	s.clock.set(epoch + 10*day + 7200)
+	if err := s.DeleteOld(bg, s.clock.t); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		list, err := s.list(timeseries.ListQuery{Schema: load})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantDiff(t, when, list, []string{"host=a"})
+		wantData(t, when+": old", s.data(query(load, tagA, 0, 60)), nan)
+		wantData(t, when+": young", s.data(query(load, tagA, 9*day-60, 9*day)), 2)
+		if n := s.Stats().Series; n != 1 {
+			t.Errorf("%s: %d series", when, n)
+		}
+	}
+	check("after DeleteOld")
+	s.restart()
+	check("after a restart")
+	s.clock.set(epoch + 30*day)
+	if err := s.DeleteOld(bg, s.clock.t); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.list(timeseries.ListQuery{Schema: load}); !errors.Is(err, timeseries.ErrNoSeries) {
+		t.Errorf("everything is too old: %v", err)
+	}
+	s.feed(load, a, 30*day, 7)
+	wantData(t, "a new beginning", s.data(query(load, tagA, 30*day-60, 30*day)), 7)
+}
+
+// A checkpoint begins by itself when memory is full, and appends wait for it.
+func TestMemoryIsBounded(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.memory = 16 << 10 })
+	most := int64(0)
+	for i := range 400 {
+		var points []timeseries.Point
+		for h := range 50 {
+			points = append(points, timeseries.Point{Schema: load, Time: epoch + int64(60*i), Tags: []string{fmt.Sprint(h)}, Values: []float64{1}})
+		}
+		s.append(points...)
+		most = max(most, s.Stats().MemoryBytes)
+	}
+	if limit := int64(2*16<<10 + 50*12); most > limit {
+		t.Errorf("%d bytes of rows in memory, want at most %d", most, limit)
+	}
+	if s.count.checkpoints.Load() < 5 {
+		t.Errorf("%d checkpoints", s.count.checkpoints.Load())
+	}
+}
