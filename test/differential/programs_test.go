@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "github.com/weirhq/weir/internal/cli" // what is tested runs as a program: without this go test would not notice that it changed
 )
 
 // referenceVersion is the newest version of the npm package.

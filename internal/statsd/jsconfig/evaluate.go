@@ -3,6 +3,7 @@ package jsconfig
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/metrics"
 	"strings"
 	"time"
@@ -19,8 +20,9 @@ const (
 	maxTime   = 2 * time.Second
 	patience  = 3 * time.Second
 	maxStack  = 500       // calls
-	maxHeap   = 256 << 20 // bytes the process may grow by
-	watchHeap = 10 * time.Millisecond
+	maxDepth  = 200       // open brackets, which cost the parser stack and time that nothing interrupts
+	maxHeap   = 128 << 20 // bytes the process may grow by
+	watchHeap = 2 * time.Millisecond
 )
 
 // assignment precedes the text, on a line of its own so that columns stay right.
@@ -35,8 +37,15 @@ type source struct {
 // evaluate runs the text and hands the resulting object to use, still inside
 // the bounds because reading properties can run code of the file.
 func evaluate(src source, use func(vm *goja.Runtime, config *goja.Object, at positions) error) error {
-	done := make(chan error, 1)
+	if p := tooDeep(src.text); p.line > 0 {
+		return &Error{Line: p.line, Column: p.column, Message: fmt.Sprintf("more than %d brackets are open here", maxDepth)}
+	}
+	done, stop := make(chan error, 1), make(chan struct{})
+	defer close(stop)
 	vm := goja.New()
+	watching := make(chan struct{})
+	go watch(vm, watching, stop)
+	<-watching
 	go func() {
 		defer func() {
 			if r := recover(); r != nil { // a defect of the engine must not take the daemon with it
@@ -45,9 +54,6 @@ func evaluate(src source, use func(vm *goja.Runtime, config *goja.Object, at pos
 		}()
 		done <- run(vm, src, use)
 	}()
-	stop := make(chan struct{})
-	defer close(stop)
-	go watch(vm, stop)
 	select {
 	case err := <-done:
 		return err
@@ -59,13 +65,15 @@ func evaluate(src source, use func(vm *goja.Runtime, config *goja.Object, at pos
 var errBusy = fmt.Errorf("still evaluating after %v: a configuration must not wait or loop", maxTime)
 
 // watch interrupts vm when it takes too long or too much memory.
-func watch(vm *goja.Runtime, stop <-chan struct{}) {
+func watch(vm *goja.Runtime, ready chan<- struct{}, stop <-chan struct{}) {
 	heap := func() uint64 {
 		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 		metrics.Read(sample)
 		return sample[0].Value.Uint64()
 	}
+	runtime.GC() // garbage from before would hide how much the file takes
 	start, before := time.Now(), heap()
+	close(ready)
 	tick := time.NewTicker(watchHeap)
 	defer tick.Stop()
 	for {
@@ -83,6 +91,25 @@ func watch(vm *goja.Runtime, stop <-chan struct{}) {
 			}
 		}
 	}
+}
+
+// tooDeep is where more than maxDepth brackets are open, with those in strings
+// and comments; the zero position when that is nowhere.
+func tooDeep(text string) position {
+	depth, line, start := 0, 1, 0
+	for i, c := range []byte(text) {
+		switch c {
+		case '(', '[', '{':
+			if depth++; depth > maxDepth {
+				return position{line, i - start + 1}
+			}
+		case ')', ']', '}':
+			depth = max(depth-1, 0)
+		case '\n':
+			line, start = line+1, i+1
+		}
+	}
+	return position{}
 }
 
 func run(vm *goja.Runtime, src source, use func(*goja.Runtime, *goja.Object, positions) error) error {

@@ -21,8 +21,8 @@ import (
 	"github.com/weirhq/weir/internal/statsd/graphite"
 )
 
-// maxFile is the largest file that is read, in bytes. Nested brackets cost stack
-// while they are parsed, a few kilobytes each, so size bounds depth as well.
+// maxFile is the largest file that is read, in bytes. It also bounds what nests
+// without brackets, such as a long row of operators.
 const maxFile = 64 << 10
 
 // File is what a configuration file says.

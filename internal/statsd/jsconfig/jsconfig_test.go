@@ -248,6 +248,7 @@ func TestErrors(t *testing.T) {
 	f("{repeaterProtocol: 'x'}", 1, 20, "'udp4', 'udp6' or 'tcp'")
 	f("{repeater: [{port: 1}]}", 1, 13, "repeater[0]", "host")
 	f("{log: {backend: 'x'}}", 1, 17, "'stdout' or 'syslog'")
+	f("{a:\n "+strings.Repeat("[", 200), 2, 201, "200 brackets")
 	f("{get port() { throw new Error('no') }}", 1, 21, "no")
 	f("{prefixStats: (function f() { return f() })()}", 1, 39, "nested too deeply")
 	f("{a: 'x'.repeat(1e9)}", 1, 15, "repeat")
