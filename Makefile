@@ -38,16 +38,21 @@ define install
 	$$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -yq --no-install-recommends $(1)
 endef
 
+# gcc and the library: scripts run on LuaJIT, which is linked into the binary.
 deps:
 	@command -v go >/dev/null || { echo "weir needs Go 1.26 or newer on PATH: https://go.dev/doc/install"; exit 1; }
-
-# gcc: the race detector; node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour.
-deps-test: deps
 	@missing=; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	ls /usr/lib/*/libluajit-5.1.a >/dev/null 2>&1 || missing="$$missing libluajit-5.1-dev"; \
+	[ -n "$$missing" ] || exit 0; \
+	$(call install,$$missing,a C compiler and LuaJIT, which runs Lua scripts)
+
+# node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour.
+deps-test: deps
+	@missing=; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	command -v nc >/dev/null || missing="$$missing netcat-openbsd"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,a C compiler for the race detector; Node.js to run the real StatsD beside Weir; nc and curl for the tour)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour)

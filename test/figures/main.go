@@ -40,11 +40,15 @@ var figures = []figure{
 	{"StatsD: allocations per line", "./internal/statsd", "Aggregator", "allocs/line", 0, true},
 	{"StatsD over UDP: lines per CPU-second", "./internal/statsd", "UDP", "Mlines/cpu-s", 4, false},
 	{"StatsD over UDP: packets sent that are neither processed nor counted", "./internal/statsd", "UDP", "unexplained", 0, true},
-	{"Store: append, values per second", "./internal/store", "Append", "Mvalues/s", 2, false},
-	{"Store: bytes per value on disk", "./internal/store", "BytesPerValue", "bytes/value", 2, true},
-	{"Store: topk(8) over 10 000 series x 120 points", "./internal/store", "TopK", "ms/topk", 60, true},
-	{"Store: 1000 reads of one series, 120 points", "./internal/store", "QuerySeries", "ms/1000reads", 100, true},
-	{"Store: heap while 1 M series are listed", "./internal/store", "List", "heap-MB", 100, true},
+	{"Store: append, values per second, points of 1 metric", "./internal/store", "Append/metrics=1/batch=10000", "Mvalues/s", 2, false},
+	{"Store: append, values per second, points of 3 metrics", "./internal/store", "Append/metrics=3/batch=1000", "Mvalues/s", 2, false},
+	{"Store: append, values per second, points of 10 metrics", "./internal/store", "Append/metrics=10/batch=10000", "Mvalues/s", 2, false},
+	{"Store: bytes per value on disk, counters with noisy increments", "./internal/store", "BytesPerValue/metrics=1", "bytes/value", 2, true},
+	{"Store: topk(8) over 10 000 series x 120 points, in blocks", "./internal/store", "TopK/blocks", "ms/topk", 60, true},
+	{"Store: the same, in memory", "./internal/store", "TopK/memory", "ms/topk", 60, true},
+	{"Store: 1000 reads of one series, 120 points, in blocks", "./internal/store", "QuerySeries/blocks", "ms/1000reads", 100, true},
+	{"Store: the same, in memory", "./internal/store", "QuerySeries/memory", "ms/1000reads", 100, true},
+	{"Store: growth of the heap while 1 M series are listed", "./internal/store", "List1M/all", "MiB-growth", 32, true},
 	{"Binary: start until ready", "", "start", "ms", 200, true},
 	{"Binary: resident memory when idle", "", "idle", "MB", 40, true},
 }
@@ -102,8 +106,9 @@ func run() error {
 func benchmark(pkg string, measured map[string]float64) error {
 	var names []string
 	for _, f := range figures {
-		if f.pkg == pkg && !slices.Contains(names, f.benchmark) {
-			names = append(names, f.benchmark)
+		name, _, _ := strings.Cut(f.benchmark, "/") // its parts run with it
+		if f.pkg == pkg && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^Benchmark("+strings.Join(names, "|")+")$", "-benchmem", "-timeout", "20m", pkg)
@@ -119,7 +124,10 @@ func benchmark(pkg string, measured map[string]float64) error {
 		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
 			continue
 		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "Benchmark"), "-")
+		name := strings.TrimPrefix(fields[0], "Benchmark")
+		if i := strings.LastIndexByte(name, '-'); i > 0 { // the number of processors
+			name = name[:i]
+		}
 		for i := 2; i+1 < len(fields); i += 2 {
 			if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
 				measured[pkg+" "+name+" "+fields[i+1]] = value
