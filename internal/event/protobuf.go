@@ -1,0 +1,210 @@
+package event
+
+import (
+	"fmt"
+	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// maxDepth bounds messages inside messages. The catalogue needs four levels.
+const maxDepth = 16
+
+// wireType returns the encoding of a single value of a kind.
+func (k Kind) wireType() protowire.Type {
+	switch k {
+	case Double:
+		return protowire.Fixed64Type
+	case String, Message:
+		return protowire.BytesType
+	}
+	return protowire.VarintType
+}
+
+// decodeProtobuf reads a serialized message. Unknown field numbers are skipped.
+func (r *Record) decodeProtobuf(payload []byte, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("messages nested deeper than %d", maxDepth)
+	}
+	rest := payload
+	for len(rest) > 0 {
+		number, wire, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return fmt.Errorf("field number at offset %d: %w", len(payload)-len(rest), protowire.ParseError(n))
+		}
+		f := r.Descriptor.numbered(int(number))
+		if f == nil {
+			m := protowire.ConsumeFieldValue(number, wire, rest[n:])
+			if m < 0 {
+				return fmt.Errorf("unknown field %d at offset %d: %w", number, len(payload)-len(rest), protowire.ParseError(m))
+			}
+			rest = rest[n+m:]
+			continue
+		}
+		m, err := r.field(f, wire, rest[n:], depth)
+		if err != nil {
+			return fmt.Errorf("field %s at offset %d: %w", f.Name, len(payload)-len(rest), err)
+		}
+		rest = rest[n+m:]
+	}
+	return nil
+}
+
+// field reads one occurrence of a field: a value, an element of a repeated field,
+// or several packed ones. It returns the bytes taken.
+func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int, error) {
+	slot := &r.Values[f.index]
+	if f.Repeated && wire == protowire.BytesType && f.Kind.wireType() != protowire.BytesType {
+		packed, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return 0, protowire.ParseError(n)
+		}
+		list := slot.List()
+		for len(packed) > 0 {
+			v, m, err := f.protobufValue(packed)
+			if err != nil {
+				return 0, err
+			}
+			list = append(list, v)
+			packed = packed[m:]
+		}
+		*slot = ListValue(list)
+		return n, nil
+	}
+	if want := f.Kind.wireType(); wire != want {
+		return 0, fmt.Errorf("wire type %d where %d is expected", wire, want)
+	}
+	if f.Kind != Message {
+		v, n, err := f.protobufValue(b)
+		if err == nil && f.Repeated {
+			v = ListValue(append(slot.List(), v))
+		}
+		if err == nil {
+			*slot = v
+		}
+		return n, err
+	}
+	body, n := protowire.ConsumeBytes(b)
+	if n < 0 {
+		return 0, protowire.ParseError(n)
+	}
+	message := slot.Message() // a message that comes twice is merged
+	if message == nil {
+		message = New(f.Message)
+	}
+	if err := message.decodeProtobuf(body, depth+1); err != nil {
+		return 0, err
+	}
+	if f.Repeated {
+		*slot = ListValue(append(slot.List(), MessageValue(message)))
+	} else {
+		*slot = MessageValue(message)
+	}
+	return n, nil
+}
+
+// protobufValue reads a scalar or a string at the start of b.
+func (f *Field) protobufValue(b []byte) (Value, int, error) {
+	switch f.Kind.wireType() {
+	case protowire.Fixed64Type:
+		bits, n := protowire.ConsumeFixed64(b)
+		if n < 0 {
+			return Value{}, 0, protowire.ParseError(n)
+		}
+		return FloatValue(math.Float64frombits(bits)), n, nil
+	case protowire.BytesType:
+		text, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return Value{}, 0, protowire.ParseError(n)
+		}
+		return TextValue(text[:len(text):len(text)]), n, nil
+	}
+	x, n := protowire.ConsumeVarint(b)
+	if n < 0 {
+		return Value{}, 0, protowire.ParseError(n)
+	}
+	if f.Kind == Bool {
+		return BoolValue(x != 0), n, nil
+	}
+	return IntValue(f.Kind.integer(x)), n, nil
+}
+
+// integer cuts a varint to the width of an integer kind.
+func (k Kind) integer(x uint64) int64 {
+	switch k {
+	case Int32, Enum:
+		return int64(int32(x))
+	case Uint32:
+		return int64(uint32(x))
+	}
+	return int64(x)
+}
+
+func (r *Record) appendProtobuf(dst []byte) []byte {
+	for i := range r.Descriptor.Fields {
+		dst = r.Descriptor.Fields[i].appendProtobuf(dst, r.Values[i], false)
+	}
+	return dst
+}
+
+// appendProtobuf writes a field with its number. Values equal to the default are
+// left out, except optional ones that are set, and always ones (the key and value
+// of map entries).
+func (f *Field) appendProtobuf(dst []byte, v Value, always bool) []byte {
+	number := protowire.Number(f.Number)
+	switch {
+	case f.Map:
+		for _, entry := range v.List() {
+			var body []byte
+			if m := entry.Message(); m != nil {
+				body = m.Descriptor.Fields[0].appendProtobuf(body, m.Values[0], true)
+				body = m.Descriptor.Fields[1].appendProtobuf(body, m.Values[1], true)
+			}
+			dst = protowire.AppendTag(dst, number, protowire.BytesType)
+			dst = protowire.AppendBytes(dst, body)
+		}
+		return dst
+	case f.Repeated && f.Kind.wireType() == protowire.BytesType:
+		element := *f
+		element.Repeated = false
+		for _, v := range v.List() {
+			dst = element.appendProtobuf(dst, v, true)
+		}
+		return dst
+	case f.Repeated:
+		if len(v.List()) == 0 {
+			return dst
+		}
+		var body []byte
+		for _, v := range v.List() {
+			body = f.appendScalar(body, v)
+		}
+		dst = protowire.AppendTag(dst, number, protowire.BytesType)
+		return protowire.AppendBytes(dst, body)
+	case f.Kind == Message:
+		if v.Message() == nil && !always {
+			return dst
+		}
+		var body []byte
+		if m := v.Message(); m != nil {
+			body = m.appendProtobuf(nil)
+		}
+		dst = protowire.AppendTag(dst, number, protowire.BytesType)
+		return protowire.AppendBytes(dst, body)
+	case !v.Present(), v.bits == 0 && len(v.text) == 0 && !f.Optional && !always:
+		return dst
+	}
+	return f.appendScalar(protowire.AppendTag(dst, number, f.Kind.wireType()), v)
+}
+
+func (f *Field) appendScalar(dst []byte, v Value) []byte {
+	switch f.Kind {
+	case Double:
+		return protowire.AppendFixed64(dst, math.Float64bits(v.Float()))
+	case String:
+		return protowire.AppendBytes(dst, v.Text())
+	case Bool:
+		return protowire.AppendVarint(dst, protowire.EncodeBool(v.Bool()))
+	}
+	return protowire.AppendVarint(dst, uint64(f.Kind.integer(uint64(v.Int()))))
+}
