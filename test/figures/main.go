@@ -48,7 +48,7 @@ var figures = []figure{
 	{"Store: the same, in memory", "./internal/store", "TopK/memory", "ms/topk", 60, true},
 	{"Store: 1000 reads of one series, 120 points, in blocks", "./internal/store", "QuerySeries/blocks", "ms/1000reads", 100, true},
 	{"Store: the same, in memory", "./internal/store", "QuerySeries/memory", "ms/1000reads", 100, true},
-	{"Store: growth of the heap while 1 M series are listed", "./internal/store", "List1M/all", "MiB-growth", 32, true},
+	{"Store: growth of the live heap while 1 M series are listed", "./internal/store", "List1M/all", "MiB-growth", 32, true},
 	{"Binary: start until ready", "", "start", "ms", 200, true},
 	{"Binary: resident memory when idle", "", "idle", "MB", 40, true},
 }
