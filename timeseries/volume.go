@@ -12,14 +12,17 @@ func Volume(s *Schema, times []int64, values []float64, start, end int64) float6
 	if s.Type == Counter {
 		return increments(times, values, start, end)
 	}
+	// Multiplied one by one: a rate that was a whole number over the step is that
+	// number again, and the sum of whole numbers is exact.
+	factor := 1.0
+	if s.Type == Derivative {
+		factor = float64(s.Step)
+	}
 	sum := 0.0
 	for i, t := range times {
 		if v := values[i]; t > start && t <= end && !math.IsNaN(v) {
-			sum += v
+			sum += v * factor
 		}
-	}
-	if s.Type == Derivative {
-		sum *= float64(s.Step)
 	}
 	return sum
 }

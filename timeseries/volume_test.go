@@ -32,4 +32,13 @@ func TestVolume(t *testing.T) {
 	f(Gauge, at, v, -1, 179, 11, 660)
 	f(Derivative, at, v, 0, 180, 240, 240)
 	f(Gauge, nil, nil, 0, 180, 0, 0)
+	// Rates of whole numbers add up to whole numbers.
+	at, v = nil, nil
+	tens := &Schema{Name: "t:d", Step: 10, Metrics: []string{"rate"}, Type: Derivative}
+	for i := range 700 {
+		at, v = append(at, int64(i+1)*10), append(v, 3.0/10)
+	}
+	if got := Volume(tens, at, v, 0, 7000); got != 2100 {
+		t.Errorf("3 in each of 700 slots are %v, want 2100", got)
+	}
 }

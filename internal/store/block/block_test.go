@@ -132,6 +132,17 @@ func TestSummary(t *testing.T) {
 	f([]float64{nan, nan}, Summary{})
 }
 
+func TestSumKeepsWhatAFloatLoses(t *testing.T) {
+	var e Encoder
+	b, err := Parse(e.Append(nil, start, every(10, 700), [][]float64{series(700, func(int, float64) float64 { return 0.3 })}), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := b.Summary(0); err != nil || s.Sum != 210 {
+		t.Errorf("0.3 seven hundred times is %v (%v), want 210", s.Sum, err)
+	}
+}
+
 func TestColumnsStandAlone(t *testing.T) {
 	var e Encoder
 	want := [][]float64{{1, 2, 3}, {10, 20, 30}, {nan, nan, 0.5}}

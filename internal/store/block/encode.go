@@ -51,6 +51,7 @@ func (e *Encoder) appendColumn(dst []byte, times []int64, values []float64) []by
 	rows := len(times)
 	e.values = e.values[:0]
 	s := Summary{}
+	lost := 0.0 // what the sum could not hold, added at the end, so that 0.1 ten times is 1
 	for i, v := range values {
 		if v != v {
 			continue
@@ -61,9 +62,18 @@ func (e *Encoder) appendColumn(dst []byte, times []int64, values []float64) []by
 			s.Increment += d
 		}
 		s.Last, s.LastTime = v, times[i]
-		s.Sum += v
+		sum := s.Sum + v
+		if math.Abs(s.Sum) >= math.Abs(v) {
+			lost += s.Sum - sum + v
+		} else {
+			lost += v - sum + s.Sum
+		}
+		s.Sum = sum
 		s.Min, s.Max = min(s.Min, v), max(s.Max, v)
 		e.values = append(e.values, v)
+	}
+	if whole := s.Sum + lost; !math.IsNaN(whole) { // NaN where the sum is infinite
+		s.Sum = whole
 	}
 	s.Count = len(e.values)
 	if s.Count == 0 {
