@@ -101,7 +101,7 @@ func readFrame(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
 		}
 		payload = payload[:want]
 		if _, err := io.ReadFull(r, payload[have:]); err != nil {
-			return 0, payload[:0], fmt.Errorf("%w: kind %d ends after %d of %d bytes at most: %w", errFrame, kind, want, size, err)
+			return 0, payload[:0], fmt.Errorf("a frame of kind %d with %d bytes is torn: %w", kind, size, err)
 		}
 	}
 	return kind, payload, nil

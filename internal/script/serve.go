@@ -102,9 +102,6 @@ func (s *server) read(r io.Reader) {
 			s.recycle(payload)
 		default:
 			s.frames <- inFrame{kind, payload}
-			if kind == kindStop {
-				return // what comes after it is only that the daemon hangs up
-			}
 		}
 	}
 }
@@ -206,11 +203,12 @@ func (s *server) loop() error {
 			return nil
 		default:
 			s.out.progress(done, done+1)
+			told = done
 			if err := s.handle(f); err != nil {
 				s.out.Error(err)
 			}
 			done++
-			told, drained = done-1, false
+			drained = false
 			s.recycle(f.payload)
 		}
 	}

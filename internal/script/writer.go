@@ -160,11 +160,11 @@ func encode(v any) []byte {
 
 // calls knows the call that runs, for the goroutines that ask about it.
 type calls struct {
-	mu      sync.Mutex
-	count   uint64
-	name    string // "" while none runs
-	began   time.Time
-	busy    time.Duration // in calls that ended
+	mu    sync.Mutex
+	count uint64
+	name  string // "" while none runs
+	began time.Time
+	busy  time.Duration // in calls that ended
 }
 
 func (c *calls) begin(name string) {

@@ -52,6 +52,9 @@ func (r *Registry) Counter(name, help string, read func() float64) {
 	r.prometheus.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 }
 
+// Register exports what c collects: figures with labels, of things that come and go.
+func (r *Registry) Register(c prometheus.Collector) { r.prometheus.MustRegister(c) }
+
 // Accounts returns every ledger as of now, sorted by component.
 func (r *Registry) Accounts() []Account {
 	r.mu.Lock()

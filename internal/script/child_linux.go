@@ -1,0 +1,68 @@
+package script
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// self is the program that runs, also after its file was replaced.
+const self = "/proc/self/exe"
+
+// attributes put a child into a process group of its own and let it die with the daemon.
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// memorySlack is what a process may map above its budget of resident memory
+// before the kernel refuses: runtimes map more than they use, and the refusal is
+// only there for what grows faster than somebody looks.
+const memorySlack = 1 << 30
+
+// limit sets what the kernel enforces. Where it cannot, the supervisor's own
+// limits stand, so errors mean nothing.
+func limit(pid int, budget Budget) {
+	none := unix.Rlimit{}
+	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &none, nil)
+	if budget.Memory > 0 {
+		data := unix.Rlimit{Cur: uint64(budget.Memory) + memorySlack, Max: uint64(budget.Memory) + memorySlack}
+		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &data, nil)
+	}
+	// When memory runs out, the kernel ends scripts before the daemon.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
+}
+
+// residentMemory returns a function that reads how many bytes pid has in memory.
+func residentMemory(pid int) func() int64 {
+	name := fmt.Sprintf("/proc/%d/statm", pid)
+	page := int64(os.Getpagesize())
+	return func() int64 {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return 0
+		}
+		fields := bytes.Fields(text)
+		if len(fields) < 2 {
+			return 0
+		}
+		pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return pages * page
+	}
+}
+
+// awaitExit returns when pid has ended, and leaves it to be waited for. It
+// reports whether it could do so.
+func awaitExit(pid int) bool {
+	for {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
+			return err == nil
+		}
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package script
+
+import (
+	"os"
+	"syscall"
+)
+
+// self is the program that runs.
+var self, _ = os.Executable()
+
+// attributes put a child into a process group of its own. That it ends with the
+// daemon is up to it: its socket closes.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// Memory is not watched here.
+func limit(int, Budget) {}
+
+func residentMemory(int) func() int64 { return func() int64 { return 0 } }
+
+// awaitExit cannot wait for a process without collecting it here.
+func awaitExit(int) bool { return false }

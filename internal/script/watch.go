@@ -1,0 +1,131 @@
+package script
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+)
+
+const (
+	slowestLook = time.Second // between two looks at a process
+	memoryLook  = 250 * time.Millisecond
+	fastestLook = 20 * time.Millisecond
+)
+
+// telling are the lines of output by which runtimes say why they end.
+var telling = regexp.MustCompile(`^(fatal error|panic|runtime|\w*Error): `)
+
+// look is how often to look after a process with this budget.
+func (b Budget) look() time.Duration {
+	every := slowestLook
+	for _, limit := range []time.Duration{b.Soft, b.Hard} {
+		if limit > 0 {
+			every = min(every, limit/4)
+		}
+	}
+	if b.Memory > 0 {
+		every = min(every, memoryLook)
+	}
+	return max(every, fastestLook)
+}
+
+// watch holds the process to its budget until stopped is closed.
+func (p *Process) watch(stopped <-chan struct{}) {
+	ticker := time.NewTicker(p.spec.Budget.look())
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			p.lookAfter()
+		case <-stopped:
+			return
+		}
+	}
+}
+
+func (p *Process) lookAfter() {
+	now := time.Now()
+	budget := p.spec.Budget
+	memory := p.child.memory()
+	p.count.running(p, func(v *vitals) { v.memory = memory })
+	p.mu.Lock()
+	condemned := p.condemned != ""
+	answered := p.pong.Sequence == p.asked
+	if answered {
+		p.asked++
+	}
+	asked := p.asked
+	p.mu.Unlock()
+	if condemned { // it was given a moment to say where it is
+		p.child.kill()
+		return
+	}
+	if answered {
+		p.out.putControl(kindPing, encode(ping{asked}))
+	}
+	if budget.Memory > 0 && memory > budget.Memory {
+		p.condemn(fmt.Sprintf("killed: it takes %d MiB of memory, more than the %d MiB allowed,", memory>>20, budget.Memory>>20))
+		return
+	}
+	silent := now.Sub(time.Unix(0, p.heard.Load()))
+	if budget.Hard > 0 && silent > budget.Hard && !p.handling.Load() {
+		p.condemn(fmt.Sprintf("killed: no sign of life for more than %v", budget.Hard))
+		p.child.kill()
+	}
+}
+
+// hearPong holds the call that runs to its budget.
+func (p *Process) hearPong(q pong) error {
+	p.mu.Lock()
+	if q.Sequence != p.asked {
+		defer p.mu.Unlock()
+		return fmt.Errorf("%w: pong %d to ping %d", errFrame, q.Sequence, p.asked)
+	}
+	p.pong = q
+	p.mu.Unlock()
+	p.count.running(p, func(v *vitals) { v.pong = q })
+	budget := p.spec.Budget
+	running := time.Duration(q.Running)
+	switch {
+	case budget.Hard > 0 && running > budget.Hard:
+		p.condemn(fmt.Sprintf("killed: a call took longer than %v", budget.Hard))
+	case budget.Soft > 0 && running > budget.Soft:
+		p.count.interrupts.Add(1)
+		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
+	}
+	if within := p.errors.add(q.Errors, time.Now()); !within {
+		p.condemn(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, p.count.lastError().Message))
+	}
+	p.mu.Lock()
+	condemned := p.condemned != ""
+	p.mu.Unlock()
+	if condemned {
+		p.child.kill()
+	}
+	return nil
+}
+
+// condemn notes why the process is to be killed. The first reason stands.
+func (p *Process) condemn(reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.condemned == "" {
+		p.condemned = reason
+	}
+}
+
+// errorRate counts the errors of a minute against a limit; it is used by one goroutine.
+type errorRate struct {
+	limit int // 0 for none
+	begin time.Time
+	base  uint64 // errors before it began
+}
+
+// add notes that there were so many errors in all, and reports whether that is within the limit.
+func (r *errorRate) add(errors uint64, now time.Time) bool {
+	if now.Sub(r.begin) >= time.Minute {
+		r.begin, r.base = now, errors
+		return true
+	}
+	return r.limit == 0 || errors-r.base <= uint64(r.limit)
+}
