@@ -114,8 +114,9 @@ func (d *database) barrier() error {
 // day is how far ahead of the clock a point may be.
 const day = 86_400
 
-// append stores points; now is the clock in Unix seconds.
-func (d *database) append(ctx context.Context, points []timeseries.Point, now int64) error {
+// append stores points; now is the clock in Unix seconds. It returns which points
+// were refused, and an error when the others could not be stored.
+func (d *database) append(ctx context.Context, points []timeseries.Point, now int64) (refused timeseries.AppendError, err error) {
 	d.mu.Lock()
 	for d.err() == nil && !d.closed && (d.memory+d.sealing > 2*d.limits.memory || d.pending != nil && d.pending.batch.Len() > maxGroup) {
 		if d.memory > d.limits.memory {
@@ -128,11 +129,10 @@ func (d *database) append(ctx context.Context, points []timeseries.Point, now in
 		if err == nil {
 			err = errClosed
 		}
-		return err
+		return refused, err
 	}
 	g := d.group()
 	d.writer.reset()
-	var refused timeseries.AppendError
 	values := 0
 	for i := range points {
 		reason, err := d.add(g, &points[i], now)
@@ -157,24 +157,11 @@ func (d *database) append(ctx context.Context, points []timeseries.Point, now in
 	}
 	d.wakeCommitter()
 	if err := d.wait(ctx, g); err != nil {
-		return &lostError{refused: refused.Refused, err: err}
+		return refused, err
 	}
 	d.count.values.Add(int64(values))
-	if refused.Refused > 0 {
-		return &refused
-	}
-	return nil
+	return refused, nil
 }
-
-// lostError says that a batch could not be stored; the refused points of it are
-// already accounted for.
-type lostError struct {
-	refused int
-	err     error
-}
-
-func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
 
 // add puts one point into memory and into the journal record at hand. The caller holds d.mu.
 func (d *database) add(g *group, p *timeseries.Point, now int64) (*telemetry.Discard, error) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -137,6 +136,13 @@ func (w *blockWriter) write(part []*series) error {
 	}
 	batch.Close()
 
+	if w.damage.any() {
+		for _, s := range part {
+			for i := range s.sealed {
+				w.damage.remove(appendDataKey(nil, s.sealed[i].start, s.schema.ID, s.id))
+			}
+		}
+	}
 	w.mu.Lock()
 	for _, s := range part {
 		for i := range s.sealed {
@@ -162,12 +168,11 @@ func (w *blockWriter) merge(batch *pebble.Batch, s *series, i int) error {
 	width := rows.width
 	var stored block.Block
 	if rows.start < s.newest {
-		value, closer, err := w.pebble.Get(w.key)
-		switch {
-		case errors.Is(err, pebble.ErrNotFound):
-		case err != nil:
+		value, closer, err := w.readBlock(w.key)
+		if err != nil {
 			return fmt.Errorf("block at %d of %q: %w", rows.start, s.schema.Name, err)
-		default:
+		}
+		if value != nil {
 			defer closer.Close()
 			if stored, err = block.Parse(value, rows.start); err != nil {
 				w.setAside(batch, w.key, value, err)

@@ -158,3 +158,15 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d checkpoints", s.count.checkpoints.Load())
 	}
 }
+
+// What noisy counters take on disk: a day of 200 hosts, everything but the log.
+func TestBytesPerValueOnDisk(t *testing.T) {
+	s := newTestStore(t, nil)
+	l := newCounterLoad(1, 200)
+	l.fill(t, s, 1440)
+	perValue := bytesPerValue(t, s, 200*1440)
+	t.Logf("%.2f bytes per value", perValue)
+	if perValue > 2 {
+		t.Errorf("%.2f bytes per value, want at most 2", perValue)
+	}
+}

@@ -86,6 +86,7 @@ type database struct {
 	committed chan struct{} // closed when the committer is gone
 	work      sync.WaitGroup
 
+	damage  damage
 	broken  chan struct{} // closed when the database has failed
 	failure atomic.Pointer[error]
 }
@@ -147,9 +148,10 @@ func (d *database) options() *pebble.Options {
 		MaxOpenFiles:                512,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      pebbleLog{d},
-		EventListener:               &pebble.EventListener{BackgroundError: d.backgroundError},
+		EventListener:               &pebble.EventListener{BackgroundError: d.backgroundError, DataCorruption: d.corruption},
 	}
 	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
@@ -235,6 +237,11 @@ func (d *database) backgroundError(err error) {
 	}
 	d.count.background.Add(1)
 	d.count.warn("the database reports an error", "error", err)
+}
+
+// corruption hears of damaged tables; those who read them go on without (see readBlock).
+func (d *database) corruption(info pebble.DataCorruptionInfo) {
+	d.count.warn("a table is damaged", "file", info.Path)
 }
 
 // apply commits a batch; durable waits until its record has reached the kernel.

@@ -8,9 +8,9 @@ import (
 	"github.com/weirhq/weir/timeseries"
 )
 
-// Delete implements timeseries.Driver. The series disappear at once; what their
-// blocks take on disk is given back before it returns. A key inside the packed tag
-// counts as a tag that the series with it have.
+// Delete implements timeseries.Driver. The series disappear at once; what they take
+// on disk is given back when the database is compacted. A key inside the packed
+// tag counts as a tag that the series with it have.
 func (s *Store) Delete(ctx context.Context, prefix string, tags timeseries.Tags) error {
 	if prefix == "" && len(tags) == 0 {
 		return errors.New("cannot delete everything: name a schema prefix or at least one tag")

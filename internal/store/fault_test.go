@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -242,6 +243,97 @@ func TestDamagedJournal(t *testing.T) {
 	wantData(t, "points", crashed.data(query(load, tagA, 0, 180)), 1, nan, 3)
 	if n := crashed.Stats().QuarantinedBlocks; n != 1 {
 		t.Errorf("%d records in quarantine, want 1", n)
+	}
+}
+
+// A damaged part of a table costs what lies in it and nothing else.
+func TestDamagedTable(t *testing.T) {
+	usage := &timeseries.Schema{Name: "if:usage", Step: 60, Tags: []string{"if", "port"}, Metrics: []string{"up", "down"}, Type: timeseries.Gauge}
+	s := newTestStore(t, nil)
+	const ports, minutes = 100, 110
+	value := func(port, m int) float64 { return math.Sqrt(float64(1000*m + port)) } // takes 8 bytes
+	name := func(port int) []string { return []string{"1", fmt.Sprintf("p%03d", port)} }
+	for m := range minutes {
+		points := make([]timeseries.Point, ports)
+		for p := range points {
+			points[p] = timeseries.Point{Schema: usage, Time: epoch + int64(60*(m+1)), Tags: name(p), Values: []float64{value(p, m), value(p, m+minutes)}}
+		}
+		s.append(points...)
+	}
+	s.checkpoint()
+	if err := s.current.Load().pebble.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	names, err := s.files.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		f, err := s.files.OpenReadWrite("data/"+name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c [1]byte
+		at := info.Size() * 7 / 10
+		if _, err := f.ReadAt(c[:], at); err != nil {
+			t.Fatal(err)
+		}
+		c[0] ^= 1
+		if _, err := f.WriteAt(c[:], at); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	s.open()
+	q := query(usage, nil, 0, 60*minutes)
+	q.GroupBy = []string{"port"}
+	q.MaxPoints = minutes
+	r, err := s.Query(bg, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for _, series := range r.Series {
+		var port int
+		if _, err := fmt.Sscanf(series.Tags["port"], "p%d", &port); err != nil {
+			t.Fatal(err)
+		}
+		for m, v := range series.Data {
+			if v != v {
+				lost++
+			} else if series.Label == "up" && v != value(port, m) {
+				t.Fatalf("port %d, point %d: got %v, want %v", port, m, v, value(port, m))
+			}
+		}
+	}
+	if lost == 0 || lost > ports*minutes*2/5 {
+		t.Errorf("%d of %d points are lost", lost, ports*minutes*2)
+	}
+	if s.count.unreadable.Load() == 0 {
+		t.Error("not counted")
+	}
+	if _, err := s.TopK(bg, query(usage, nil, 0, 3600)); err != nil {
+		t.Errorf("topk: %v", err)
+	}
+	// Appends to what cannot be read go on.
+	for p := range ports {
+		s.append(timeseries.Point{Schema: usage, Time: epoch + 60*minutes + 60, Tags: name(p), Values: []float64{7, 7}})
+	}
+	s.checkpoint()
+	total, err := s.Total(bg, query(usage, nil, 60*minutes, 60*minutes+60))
+	if err != nil || total["up"] != 7*ports {
+		t.Errorf("total %v %v", total, err)
+	}
+	if err := s.Setup(bg); err != nil {
+		t.Errorf("the store has failed: %v", err)
 	}
 }
 

@@ -14,7 +14,7 @@ type counters struct {
 	limit  *telemetry.Limited
 	ledger *telemetry.Ledger
 
-	invalid, future, expired, full, failed *telemetry.Discard
+	invalid, future, expired, full, failed, canceled *telemetry.Discard
 
 	values      atomic.Int64 // appended
 	blocks      atomic.Int64 // written
@@ -22,6 +22,7 @@ type counters struct {
 	quarantined atomic.Int64 // records that are set aside
 	background  atomic.Int64 // errors Pebble reported
 	recoveries  atomic.Int64
+	unreadable  atomic.Int64 // reads that met a damaged part of a table
 }
 
 func newCounters(reg *telemetry.Registry, log *slog.Logger) *counters {
@@ -33,6 +34,8 @@ func newCounters(reg *telemetry.Registry, log *slog.Logger) *counters {
 		expired: ledger.Reason("expired"),      // older than the retention
 		full:    ledger.Reason("series_limit"), // MaxSeries
 		failed:  ledger.Reason("disk"),         // the database cannot be written
+		// The caller did not wait any longer; points may be stored nevertheless.
+		canceled: ledger.Reason("canceled"),
 	}
 }
 
@@ -56,5 +59,6 @@ func (s *Store) register(reg *telemetry.Registry) {
 	counter("blocks_written_total", "Blocks written, again when points were added to them.", &s.count.blocks)
 	counter("checkpoints_total", "Times the points in memory were written as blocks.", &s.count.checkpoints)
 	counter("recoveries_total", "Times the database was opened again after a failure.", &s.count.recoveries)
+	counter("unreadable_total", "Reads that met a damaged part of a table and went on without it.", &s.count.unreadable)
 	counter("background_errors_total", "Errors of the database that did not stop it.", &s.count.background)
 }

@@ -3,6 +3,9 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -41,6 +44,70 @@ func (d *database) damaged(key, value []byte, why error) {
 	if same {
 		_ = d.quarantine(key, value, why) // fails only with the database, which is reported
 	}
+}
+
+// damage are keys that lie in damaged parts of tables. Pebble takes up to a tenth of
+// a second to find that out, so it is not asked twice.
+type damage struct {
+	mu   sync.RWMutex
+	keys map[string]struct{}
+}
+
+// maxDamage is how many keys are remembered.
+const maxDamage = 100_000
+
+// any reports whether there are any.
+func (g *damage) any() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return len(g.keys) > 0
+}
+
+// has reports whether key is one of them.
+func (g *damage) has(key []byte) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	_, ok := g.keys[string(key)]
+	return ok
+}
+
+func (g *damage) add(key []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys == nil {
+		g.keys = make(map[string]struct{})
+	}
+	if len(g.keys) < maxDamage {
+		g.keys[string(key)] = struct{}{}
+	}
+}
+
+// remove forgets a key whose value was written anew.
+func (g *damage) remove(key []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.keys, string(key))
+}
+
+// readBlock reads what stands at key; nil when there is nothing, or when it lies in a
+// damaged part of a table, which is counted and reported and stays where it is. The
+// closer is to be closed when it is not nil.
+func (d *database) readBlock(key []byte) ([]byte, io.Closer, error) {
+	if d.damage.any() && d.damage.has(key) {
+		d.count.unreadable.Add(1)
+		return nil, nil, nil
+	}
+	value, closer, err := d.pebble.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return nil, nil, nil
+	case pebble.IsCorruptionError(err):
+		d.count.unreadable.Add(1)
+		d.damage.add(key)
+		d.count.warn("a block lies in a damaged part of a table and is left out", "error", err.Error())
+		return nil, nil, nil
+	}
+	return value, closer, err
 }
 
 // countQuarantined counts what earlier runs set aside.

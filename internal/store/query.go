@@ -2,13 +2,17 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/weirhq/weir/timeseries"
 )
 
-// maxGroups is how many combinations of tags a query answers for.
-const maxGroups = 10_000
+// A query answers for at most maxGroups combinations of tags and maxPoints points.
+const (
+	maxGroups = 10_000
+	maxPoints = 20_000_000
+)
 
 // Query implements timeseries.Driver.
 func (s *Store) Query(ctx context.Context, q timeseries.Query) (*timeseries.Result, error) {
@@ -22,6 +26,9 @@ func (s *Store) Query(ctx context.Context, q timeseries.Query) (*timeseries.Resu
 		return nil, err
 	}
 	grid := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
+	if n := len(sel.tags) * len(q.Schema.Metrics) * grid.Count; n > maxPoints {
+		return nil, fmt.Errorf("cannot answer with %d points, at most %d are allowed: ask for fewer points or group by fewer tags: %w", n, maxPoints, timeseries.ErrFull)
+	}
 	groups, err := d.points(ctx, sel, q.Schema, grid)
 	if err != nil {
 		return nil, err

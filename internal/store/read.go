@@ -75,26 +75,8 @@ func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) er
 	if start < 0 || len(want) == 0 {
 		return nil
 	}
-	if len(want) <= fewSeries {
-		for _, i := range want {
-			if start < r.firsts[r.from+i] {
-				continue
-			}
-			r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[i])
-			value, closer, err := r.pebble.Get(r.key)
-			if err == pebble.ErrNotFound {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			err = do(i, value)
-			closer.Close()
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	if len(want) <= fewSeries || r.damage.any() {
+		return r.each(start, want, do)
 	}
 	if r.it == nil {
 		it, err := r.pebble.NewIter(within([]byte{keyData, tierRaw}))
@@ -121,7 +103,7 @@ func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) er
 		if r.ids[want[0]] == id {
 			value, err := r.it.ValueAndErr()
 			if err != nil {
-				return err
+				break // Error has it too
 			}
 			if err := do(want[0], value); err != nil {
 				return err
@@ -138,7 +120,37 @@ func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) er
 			valid = r.it.SeekGE(r.key)
 		}
 	}
-	return r.it.Error()
+	err := r.it.Error()
+	if !pebble.IsCorruptionError(err) {
+		return err
+	}
+	// A part of a table is damaged: ask one by one for what is left.
+	r.it.Close()
+	r.it = nil
+	return r.each(start, want, do)
+}
+
+// each is blocks one by one. What lies in a damaged part of a table is left out.
+func (r *reading) each(start int64, want []int, do func(i int, data []byte) error) error {
+	for _, i := range want {
+		if start < r.firsts[r.from+i] {
+			continue
+		}
+		r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[i])
+		value, closer, err := r.readBlock(r.key)
+		if err != nil {
+			return err
+		}
+		if value == nil {
+			continue
+		}
+		err = do(i, value)
+		closer.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // samples reads the blocks that start from from to to, both included, into out,

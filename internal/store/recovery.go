@@ -39,6 +39,12 @@ func (s *Store) watch() {
 				s.count.warn("cannot open the store again yet", "path", s.cfg.Path, "error", err)
 				continue
 			}
+			select {
+			case <-s.quit: // Stop closes the one that is there now
+				next.abandon()
+				return
+			default:
+			}
 			s.current.Store(next)
 			s.count.recoveries.Add(1)
 			s.log.Info("the store is open again", "path", s.cfg.Path)
@@ -88,7 +94,8 @@ func (s *Store) probe() (err error) {
 	return f.Sync()
 }
 
-// abandon closes a failed database when its readers have finished.
+// abandon closes a database that failed, or that nobody uses, when its readers
+// have finished.
 func (d *database) abandon() {
 	d.mu.Lock()
 	d.closed = true

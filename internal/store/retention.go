@@ -36,7 +36,19 @@ func (s *Store) DeleteOld(ctx context.Context, now int64) error {
 			return fmt.Errorf("cannot delete old points of %q: %w", sc.Name, err)
 		}
 	}
-	return nil
+	return d.makeRoom()
+}
+
+// makeRoom has the deletions in memory written out, so that the tables they
+// cover can go.
+func (d *database) makeRoom() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot write tables: %v", r)
+		}
+	}()
+	_, err = d.pebble.AsyncFlush()
+	return err
 }
 
 // deleteOld applies retention to one schema.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -13,8 +15,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"io"
 
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -30,7 +30,7 @@ type Config struct {
 	Retention time.Duration
 
 	MaxSeries int // new series beyond it are refused; 0: no limit
-	Memory    int // bytes of points in memory from which they are written as blocks; 0: 64 MiB
+	Memory    int // bytes of points in memory from which they are written as blocks; 0: 32 MiB
 }
 
 // Stats are figures about a store.
@@ -72,10 +72,13 @@ var (
 
 // Defaults of Config, and what is not worth a choice.
 const (
-	defaultMemory   = 64 << 20
+	defaultMemory   = 32 << 20
 	residentSeries  = 1 << 20
 	defaultMemtable = 16 << 20
 )
+
+// maxAppend is how many points are appended at a time: queries wait that long.
+const maxAppend = 8192
 
 var errNotStarted = errors.New("the store is not started")
 
@@ -108,6 +111,10 @@ func (s *Store) Start(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot open store %q: %w", s.cfg.Path, err)
 	}
 	if s.lock, err = s.fs.Lock(filepath.Join(s.cfg.Path, "LOCK")); err != nil {
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			return fmt.Errorf("cannot open store %q: %w", s.cfg.Path, err)
+		}
 		return fmt.Errorf("cannot open store %q: another process uses it (%w)", s.cfg.Path, err)
 	}
 	d, err := open(s.cfg.Path, s.fs, s.limits, s.log, s.count)
@@ -130,7 +137,7 @@ func (s *Store) Stop(ctx context.Context) error {
 		return nil
 	}
 	close(s.quit)
-	s.watching.Wait()
+	s.watching.Wait() // at most until an opening that is under way is done
 	err := s.current.Swap(nil).close(ctx)
 	if unlocking := s.lock.Close(); err == nil {
 		err = unlocking
@@ -177,22 +184,29 @@ func (s *Store) Append(ctx context.Context, points []timeseries.Point) error {
 		s.count.failed.Add(len(points))
 		return fmt.Errorf("cannot store %d points: %w", len(points), errNotStarted)
 	}
-	err := d.append(ctx, points, s.now().Unix())
-	var refused *timeseries.AppendError
-	var lost *lostError
-	switch {
-	case err == nil:
-		s.count.ledger.Passed(len(points))
-		return nil
-	case errors.As(err, &refused):
-		s.count.ledger.Passed(len(points) - refused.Refused)
-		return err
-	case errors.As(err, &lost):
-		s.count.failed.Add(len(points) - lost.refused)
-	default:
-		s.count.failed.Add(len(points))
+	var all timeseries.AppendError
+	left := len(points)
+	for part := range slices.Chunk(points, maxAppend) {
+		refused, err := d.append(ctx, part, s.now().Unix())
+		if all.Refused += refused.Refused; all.First == nil {
+			all.First = refused.First
+		}
+		left -= refused.Refused
+		if err != nil {
+			reason := s.count.failed
+			if ctx.Err() != nil {
+				reason = s.count.canceled
+			}
+			reason.Add(left)
+			return fmt.Errorf("cannot store %d points: %w", left, err)
+		}
+		s.count.ledger.Passed(len(part) - refused.Refused)
+		left -= len(part) - refused.Refused
 	}
-	return fmt.Errorf("cannot store %d points: %w", len(points), err)
+	if all.Refused > 0 {
+		return &all
+	}
+	return nil
 }
 
 // Export implements timeseries.Driver. Nothing is buffered that it could push out.

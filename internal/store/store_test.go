@@ -304,7 +304,7 @@ func TestBadPoints(t *testing.T) {
 	wantData(t, "b", s.data(query(load, timeseries.Tags{"host": "b"}, 0, 60)), 2)
 	account := s.count.ledger.Snapshot()
 	wantDiff(t, "ledger", account, telemetry.Account{Component: "store", Unit: "points", Received: 15, Passed: 3, Discarded: map[string]int64{
-		"invalid": 9, "future": 1, "expired": 1, "series_limit": 1, "disk": 0}})
+		"invalid": 9, "future": 1, "expired": 1, "series_limit": 1, "disk": 0, "canceled": 0}})
 	err = s.Append(bg, points[10:11])
 	if !errors.Is(err, timeseries.ErrFull) || !strings.Contains(err.Error(), `host:load`) || !strings.Contains(err.Error(), `host="c"`) {
 		t.Errorf("series limit: %v", err)
