@@ -1,0 +1,137 @@
+//go:build cgo
+
+// Interruption and position from other threads. LuaJIT allows lua_sethook at any moment of the
+// thread that runs the state, in a signal handler, but not from another thread at the same time.
+// So the other thread sends the running one a signal.
+
+#define _GNU_SOURCE
+#include "vm.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+__thread weir_vm *weir_running;
+
+#define SIGNAL (SIGRTMIN + 9)
+
+enum { IDLE, WANTED, WRITING, KNOWN };
+
+static void copy_position(lua_State *L, weir_vm *vm, lua_Debug *ar, int level) {
+  int expected = WANTED;
+  if (!__atomic_compare_exchange_n(&vm->want, &expected, WRITING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return;
+  lua_Debug frame;
+  int found = 0;
+  if (!ar) {
+    ar = &frame;
+    for (; level < 20 && lua_getstack(L, level, ar); level++)
+      if (lua_getinfo(L, "Sl", ar) && ar->currentline > 0) {
+        found = 1;
+        break;
+      }
+  } else {
+    found = lua_getinfo(L, "Sl", ar) && ar->currentline > 0;
+  }
+  if (!found) {
+    __atomic_store_n(&vm->want, IDLE, __ATOMIC_RELEASE);
+    return;
+  }
+  const char *file = ar->source[0] == '@' || ar->source[0] == '=' ? ar->source + 1 : ar->short_src;
+  size_t n = strnlen(file, sizeof vm->position_file - 1);
+  memcpy(vm->position_file, file, n);
+  vm->position_file[n] = 0;
+  vm->position_line = ar->currentline;
+  __atomic_store_n(&vm->want, KNOWN, __ATOMIC_RELEASE);
+}
+
+const char *weir_deadline_message(weir_vm *vm) {
+  static __thread char text[80];
+  if (vm->budget > 0) snprintf(text, sizeof text, "time budget of %g s exceeded", vm->budget);
+  else snprintf(text, sizeof text, "interrupted");
+  return text;
+}
+
+static void hook(lua_State *L, lua_Debug *ar) {
+  weir_vm *vm = weir_running;
+  if (!vm) return;
+  if (__atomic_load_n(&vm->want, __ATOMIC_ACQUIRE) == WANTED) copy_position(L, vm, ar, 0);
+  if (!vm->hooked) {
+    lua_sethook(L, NULL, 0, 0);
+    return;
+  }
+  // Raised again at every instruction until the host has control: a pcall cannot hide it.
+  if (vm->exited) luaL_error(L, "os.exit called");
+  luaL_where(L, 0);
+  lua_pushstring(L, weir_deadline_message(vm));
+  lua_concat(L, 2);
+  lua_error(L);
+}
+
+void weir_arm(weir_vm *vm) {
+  vm->hooked = 1;
+  lua_sethook(vm->main, hook, LUA_MASKCOUNT, 1);
+}
+
+static void on_signal(int number, siginfo_t *info, void *context) {
+  (void)number;
+  (void)info;
+  (void)context;
+  int saved = errno;
+  weir_vm *vm = weir_running;
+  if (vm && vm->running > 0) {
+    if (__atomic_load_n(&vm->interrupt, __ATOMIC_ACQUIRE) == vm->call) {
+      weir_arm(vm);
+    } else if (__atomic_load_n(&vm->want, __ATOMIC_ACQUIRE) == WANTED) {
+      if (vm->inside) copy_position(vm->inside, vm, NULL, 0); // a Go function runs, the Lua stack is at rest
+      else if (!vm->hooked) lua_sethook(vm->main, hook, LUA_MASKCOUNT, 1);
+    }
+  }
+  errno = saved;
+}
+
+int weir_signal_setup(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+  return sigaction(SIGNAL, &action, NULL);
+}
+
+static void wake(weir_vm *vm) {
+  syscall(SYS_tgkill, getpid(), __atomic_load_n(&vm->thread, __ATOMIC_RELAXED), SIGNAL);
+}
+
+// Interrupts the call with this number, if it still runs.
+void weir_interrupt(weir_vm *vm, uint64_t call) {
+  __atomic_store_n(&vm->interrupt, call, __ATOMIC_RELEASE);
+  wake(vm);
+}
+
+// Asks for the position. 0 when nothing runs.
+int weir_position(weir_vm *vm) {
+  if (__atomic_load_n(&vm->running, __ATOMIC_ACQUIRE) == 0) return 0;
+  __atomic_store_n(&vm->want, WANTED, __ATOMIC_RELEASE);
+  wake(vm);
+  return 1;
+}
+
+// 1 when the answer is there.
+int weir_position_result(weir_vm *vm, int give_up) {
+  int32_t state = __atomic_load_n(&vm->want, __ATOMIC_ACQUIRE);
+  if (state == WANTED && give_up) {
+    if (__atomic_compare_exchange_n(&vm->want, &state, IDLE, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return 0;
+  }
+  return state == KNOWN;
+}
+
+void weir_set_guess(weir_vm *vm, const char *file, int line) {
+  uint32_t version = vm->guess_version;
+  __atomic_store_n(&vm->guess_version, version + 1, __ATOMIC_SEQ_CST);
+  size_t n = strnlen(file, sizeof vm->guess_file - 1);
+  memcpy(vm->guess_file, file, n);
+  vm->guess_file[n] = 0;
+  vm->guess_line = line;
+  __atomic_store_n(&vm->guess_version, version + 2, __ATOMIC_SEQ_CST);
+}
