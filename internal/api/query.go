@@ -14,11 +14,7 @@ import (
 
 // query answers with points (specification section 2.5, R4 to R14).
 func (s *server) query(w http.ResponseWriter, r *http.Request, p *parameters) error {
-	schema, err := s.schema(r.Context(), p)
-	if err != nil {
-		return err
-	}
-	q, err := p.question(schema)
+	q, err := s.asked(r.Context(), p)
 	if err != nil {
 		return err
 	}
@@ -35,11 +31,7 @@ func (s *server) query(w http.ResponseWriter, r *http.Request, p *parameters) er
 
 // topk answers with the largest combinations of tags (R16).
 func (s *server) topk(w http.ResponseWriter, r *http.Request, p *parameters) error {
-	schema, err := s.schema(r.Context(), p)
-	if err != nil {
-		return err
-	}
-	q, err := p.question(schema)
+	q, err := s.asked(r.Context(), p)
 	if err != nil {
 		return err
 	}
@@ -56,11 +48,7 @@ func (s *server) topk(w http.ResponseWriter, r *http.Request, p *parameters) err
 
 // total answers with the volume per metric (R15).
 func (s *server) total(w http.ResponseWriter, r *http.Request, p *parameters) error {
-	schema, err := s.schema(r.Context(), p)
-	if err != nil {
-		return err
-	}
-	q, err := p.question(schema)
+	q, err := s.asked(r.Context(), p)
 	if err != nil {
 		return err
 	}
@@ -68,7 +56,7 @@ func (s *server) total(w http.ResponseWriter, r *http.Request, p *parameters) er
 	if err != nil {
 		return s.explain(q.Schema, q.Tags, err)
 	}
-	answer := totalJSON{Schema: schema.Name, Tags: q.Tags, Start: q.Start, End: q.End, Total: make(map[string]*float64, len(total))}
+	answer := totalJSON{Schema: q.Schema.Name, Tags: q.Tags, Start: q.Start, End: q.End, Total: make(map[string]*float64, len(total))}
 	for metric, v := range total {
 		answer.Total[metric] = nil
 		if !math.IsNaN(v) && !math.IsInf(v, 0) {
@@ -85,6 +73,15 @@ type totalJSON struct {
 	Start  int64               `json:"start"`
 	End    int64               `json:"end"`
 	Total  map[string]*float64 `json:"total"` // null where no value is known
+}
+
+// asked is the question in the parameters, about the schema they name.
+func (s *server) asked(ctx context.Context, p *parameters) (timeseries.Query, error) {
+	schema, err := s.schema(ctx, p)
+	if err != nil {
+		return timeseries.Query{}, err
+	}
+	return p.question(schema)
 }
 
 // schema finds the one that was asked for.
