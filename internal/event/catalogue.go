@@ -133,6 +133,13 @@ type tables struct {
 	table       [8][64]*Descriptor
 	undecodable map[Type]string
 	pairs       map[Type]Type
+	renamed     map[rename]string // name in the other generation
+}
+
+// rename is a field whose name differs in the other generation.
+type rename struct {
+	of   Type
+	name string
 }
 
 func mustReadCatalogue(text string) *tables {
@@ -142,6 +149,7 @@ func mustReadCatalogue(text string) *tables {
 		messages:    map[string]*Descriptor{},
 		undecodable: map[Type]string{},
 		pairs:       map[Type]Type{},
+		renamed:     map[rename]string{},
 	}
 	number := 0
 	for line := range strings.Lines(text) {
@@ -205,6 +213,10 @@ func (c *tables) statement(words []string) error {
 		}
 		protobuf, err := parseType(words[1])
 		c.pairs[legacy], c.pairs[protobuf] = protobuf, legacy
+		for _, w := range words[2:] {
+			old, name, _ := strings.Cut(w, "=")
+			c.renamed[rename{legacy, old}], c.renamed[rename{protobuf, name}] = name, old
+		}
 		return err
 	default:
 		return fmt.Errorf("unknown statement %q", verb)

@@ -1,8 +1,11 @@
 package event
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -30,13 +33,13 @@ func (r *Record) decodeProtobuf(payload []byte, depth int) error {
 	for len(rest) > 0 {
 		number, wire, n := protowire.ConsumeTag(rest)
 		if n < 0 {
-			return fmt.Errorf("field number at offset %d: %w", len(payload)-len(rest), protowire.ParseError(n))
+			return fmt.Errorf("field number at offset %d: %w", len(payload)-len(rest), wireError(n))
 		}
 		f := r.Descriptor.numbered(int(number))
 		if f == nil {
 			m := protowire.ConsumeFieldValue(number, wire, rest[n:])
 			if m < 0 {
-				return fmt.Errorf("unknown field %d at offset %d: %w", number, len(payload)-len(rest), protowire.ParseError(m))
+				return fmt.Errorf("unknown field %d at offset %d: %w", number, len(payload)-len(rest), wireError(m))
 			}
 			rest = rest[n+m:]
 			continue
@@ -57,7 +60,7 @@ func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int,
 	if f.Repeated && wire == protowire.BytesType && f.Kind.wireType() != protowire.BytesType {
 		packed, n := protowire.ConsumeBytes(b)
 		if n < 0 {
-			return 0, protowire.ParseError(n)
+			return 0, wireError(n)
 		}
 		list := slot.List()
 		for len(packed) > 0 {
@@ -86,11 +89,11 @@ func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int,
 	}
 	body, n := protowire.ConsumeBytes(b)
 	if n < 0 {
-		return 0, protowire.ParseError(n)
+		return 0, wireError(n)
 	}
 	message := slot.Message() // a message that comes twice is merged
 	if message == nil {
-		message = New(f.Message)
+		message = NewRecord(f.Message)
 	}
 	if err := message.decodeProtobuf(body, depth+1); err != nil {
 		return 0, err
@@ -109,19 +112,19 @@ func (f *Field) protobufValue(b []byte) (Value, int, error) {
 	case protowire.Fixed64Type:
 		bits, n := protowire.ConsumeFixed64(b)
 		if n < 0 {
-			return Value{}, 0, protowire.ParseError(n)
+			return Value{}, 0, wireError(n)
 		}
 		return FloatValue(math.Float64frombits(bits)), n, nil
 	case protowire.BytesType:
 		text, n := protowire.ConsumeBytes(b)
 		if n < 0 {
-			return Value{}, 0, protowire.ParseError(n)
+			return Value{}, 0, wireError(n)
 		}
 		return TextValue(text[:len(text):len(text)]), n, nil
 	}
 	x, n := protowire.ConsumeVarint(b)
 	if n < 0 {
-		return Value{}, 0, protowire.ParseError(n)
+		return Value{}, 0, wireError(n)
 	}
 	if f.Kind == Bool {
 		return BoolValue(x != 0), n, nil
@@ -157,8 +160,10 @@ func (f *Field) appendProtobuf(dst []byte, v Value, always bool) []byte {
 		for _, entry := range v.List() {
 			var body []byte
 			if m := entry.Message(); m != nil {
-				body = m.Descriptor.Fields[0].appendProtobuf(body, m.Values[0], true)
-				body = m.Descriptor.Fields[1].appendProtobuf(body, m.Values[1], true)
+				for i := range m.Descriptor.Fields {
+					f := &m.Descriptor.Fields[i]
+					body = f.appendProtobuf(body, m.Values[i], f.Kind != Message)
+				}
 			}
 			dst = protowire.AppendTag(dst, number, protowire.BytesType)
 			dst = protowire.AppendBytes(dst, body)
@@ -207,4 +212,14 @@ func (f *Field) appendScalar(dst []byte, v Value) []byte {
 		return protowire.AppendVarint(dst, protowire.EncodeBool(v.Bool()))
 	}
 	return protowire.AppendVarint(dst, uint64(f.Kind.integer(uint64(v.Int()))))
+}
+
+// wireError explains a negative length from protowire. The library varies the
+// spaces in its texts on purpose; logs and tests need them as they are.
+func wireError(n int) error {
+	err := protowire.ParseError(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the payload ends inside it")
+	}
+	return errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: "))
 }

@@ -12,8 +12,8 @@ type Record struct {
 	Values      []Value
 }
 
-// New returns a record with every field at its default ([Field.Default]).
-func New(d *Descriptor) *Record {
+// NewRecord returns a record with every field at its default ([Field.Default]).
+func NewRecord(d *Descriptor) *Record {
 	r := &Record{Descriptor: d, Values: make([]Value, len(d.Fields))}
 	for i := range d.Fields {
 		r.Values[i] = d.Fields[i].Default()
@@ -29,7 +29,7 @@ func Decode(e Event) (*Record, error) {
 	if d == nil {
 		return nil, fmt.Errorf("cannot decode event %v: its payload is not known", e.Type)
 	}
-	r := New(d)
+	r := NewRecord(d)
 	r.Source, r.Destination = e.Source, e.Destination
 	var err error
 	if d.Family == Legacy {
