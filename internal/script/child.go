@@ -28,6 +28,7 @@ type child struct {
 	pid    int
 	kill   func()       // the process and those it started; harmless when they are gone
 	memory func() int64 // resident bytes, 0 when unknown
+	limit  func()       // lets the kernel keep it within its budget from now on
 	ended  chan status  // receives one status when the process is gone and its output read
 }
 
@@ -113,7 +114,7 @@ func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(str
 		}
 	}
 	c.memory = residentMemory(c.pid)
-	limit(c.pid, spec.Budget)
+	c.limit = func() { limit(c.pid, spec.Budget) }
 	started <- nil
 
 	var reading sync.WaitGroup

@@ -18,9 +18,9 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// memorySlack is what a process may map above its budget of resident memory
-// before the kernel refuses: runtimes map more than they use, and the refusal is
-// only there for what grows faster than somebody looks.
+// memorySlack is what a process may map above what it had at first and its budget
+// of resident memory before the kernel refuses: runtimes map more than they use, and
+// the refusal is only there for what grows faster than somebody looks.
 const memorySlack = 1 << 30
 
 // limit sets what the kernel enforces. Where it cannot, the supervisor's own
@@ -29,32 +29,32 @@ func limit(pid int, budget Budget) {
 	none := unix.Rlimit{}
 	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &none, nil)
 	if budget.Memory > 0 {
-		data := unix.Rlimit{Cur: uint64(budget.Memory) + memorySlack, Max: uint64(budget.Memory) + memorySlack}
-		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &data, nil)
+		most := uint64(statm(pid, 5) + budget.Memory + memorySlack)
+		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil)
 	}
 	// When memory runs out, the kernel ends scripts before the daemon.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
 }
 
 // residentMemory returns a function that reads how many bytes pid has in memory.
-func residentMemory(pid int) func() int64 {
-	name := fmt.Sprintf("/proc/%d/statm", pid)
-	page := int64(os.Getpagesize())
-	return func() int64 {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return 0
-		}
-		fields := bytes.Fields(text)
-		if len(fields) < 2 {
-			return 0
-		}
-		pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
-		if err != nil {
-			return 0
-		}
-		return pages * page
+func residentMemory(pid int) func() int64 { return func() int64 { return statm(pid, 1) } }
+
+// statm reads a field of /proc/PID/statm: 1 is what is resident, 5 what is
+// writable and private. It returns bytes, 0 when there is no such process.
+func statm(pid, field int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
 	}
+	fields := bytes.Fields(text)
+	if len(fields) <= field {
+		return 0
+	}
+	pages, err := strconv.ParseInt(string(fields[field]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // awaitExit returns when pid has ended, and leaves it to be waited for. It

@@ -19,7 +19,7 @@ const headerSize = 5 // u32 size of the payload, big-endian; u8 kind
 // Frames of this package. Their payload is JSON unless the line says otherwise.
 const (
 	// Daemon to child.
-	kindSetup     byte = 1 // as the contract made it; the first frame
+	kindSetup     byte = 1 // as the contract made it; the answer to hello
 	kindStart     byte = 2 // empty: the script takes over, idle calls may begin
 	kindRequest   byte = 3 // u32 id, u8 kind of the contract, payload
 	kindPing      byte = 4 // ping
@@ -27,6 +27,7 @@ const (
 	kindStop      byte = 6 // empty: end what came before this frame, then exit
 
 	// Child to daemon.
+	kindHello    byte = 15 // hello; the first frame
 	kindReady    byte = 16 // empty: the script has loaded
 	kindFailed   byte = 17 // Error: it cannot load or go on; the child exits
 	kindProgress byte = 18 // u64 frames done, u64 the frame in work or 0; frames are counted from 1, requests and contract's frames alike
@@ -39,6 +40,14 @@ const (
 
 // errFrame is why the peer cannot be understood.
 var errFrame = errors.New("bad frame")
+
+// protocol is the version of what this file describes.
+const protocol = 1
+
+// hello says that the process is there, and runs nothing of the user's yet.
+type hello struct {
+	Protocol int `json:"protocol"`
+}
 
 // ping asks how the child is.
 type ping struct {

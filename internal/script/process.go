@@ -58,18 +58,20 @@ type reply struct {
 	err     error
 }
 
-// startProcess starts a script. What it says goes to handler after activate.
-func startProcess(spec Spec, start starter, handler Handler, count *counters, log *slog.Logger, limited *telemetry.Limited) (*Process, error) {
-	p := &Process{
+func newProcess(spec Spec, handler Handler, count *counters, log *slog.Logger, limited *telemetry.Limited) *Process {
+	return &Process{
 		spec: spec, handler: handler, count: count, log: log, limited: limited,
 		out: newOutbox(), ready: make(chan struct{}), done: make(chan struct{}), replies: make(map[uint32]chan reply),
-		errors: errorRate{limit: spec.Budget.Errors},
+		errors: errorRate{limit: spec.Budget.Errors, begin: time.Now()},
 	}
+}
+
+// start starts the process. What it says goes to the handler after activate.
+func (p *Process) start(start starter) error {
 	p.hear()
-	p.out.putControl(kindSetup, spec.Setup)
-	child, err := start(spec, p.line)
+	child, err := start(p.spec, p.line)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.child = child
 	reading := make(chan struct{})
@@ -87,7 +89,7 @@ func startProcess(spec Spec, start starter, handler Handler, count *counters, lo
 		close(stopped)
 		p.end(state)
 	}()
-	return p, nil
+	return nil
 }
 
 // await returns how the process ended. One that only hangs up is ended.
@@ -241,6 +243,16 @@ func (p *Process) take(kind byte, payload []byte) error {
 		return nil
 	}
 	switch kind {
+	case kindHello:
+		var h hello
+		if err := decode(&h); err != nil {
+			return err
+		}
+		if h.Protocol != protocol {
+			return fmt.Errorf("%w: protocol %d, this is %d", errFrame, h.Protocol, protocol)
+		}
+		p.child.limit()
+		p.out.putControl(kindSetup, p.spec.Setup)
 	case kindReady:
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -135,6 +135,7 @@ func (s *server) work() (err error) {
 			s.out.sendNow(kindFailed, encode(&Error{Message: cut(err.Error()), Traceback: cut(string(debug.Stack()))}))
 		}
 	}()
+	s.out.sendNow(kindHello, encode(hello{protocol}))
 	f, ok := <-s.frames
 	if !ok {
 		return errLost

@@ -249,8 +249,8 @@ func (s *Supervisor) use(spec Spec) {
 
 // load starts a process and returns it when the script has loaded, or why it has not.
 func (s *Supervisor) load(ctx context.Context, spec Spec) (*Process, *Exit) {
-	p, err := startProcess(spec, s.start, s.handler, &s.count, s.log, s.limited)
-	if err != nil {
+	p := newProcess(spec, s.handler, &s.count, s.log, s.limited)
+	if err := p.start(s.start); err != nil {
 		return nil, &Exit{Name: spec.Name, Reason: "did not start", Failure: &Error{Message: err.Error()}}
 	}
 	s.mu.Lock()
