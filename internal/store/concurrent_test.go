@@ -13,7 +13,7 @@ import (
 // time: acknowledged points of series that nobody deletes are always visible.
 func TestConcurrentUse(t *testing.T) {
 	s := newTestStore(t, func(s *Store) { s.limits.memory, s.limits.resident, s.limits.memtable = 8<<10, 64, 64<<10 })
-	const writers, rounds = 4, 150
+	const writers, rounds = 4, 80
 	var writing, reading sync.WaitGroup
 	done := make(chan struct{})
 	for w := range writers {

@@ -87,6 +87,7 @@ type database struct {
 	work      sync.WaitGroup
 
 	damage  damage
+	backlog *backlog
 	broken  chan struct{} // closed when the database has failed
 	failure atomic.Pointer[error]
 }
@@ -104,7 +105,7 @@ func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counte
 		dictionary: dictionary{byHash: make(map[uint64]*series), unsaved: make(map[uint64]*series)},
 		removed:    make(map[uint64]bool), nextSeries: 1,
 		wake: make(chan struct{}, 1), full: make(chan struct{}, 1), quit: make(chan struct{}), committed: make(chan struct{}),
-		broken: make(chan struct{}),
+		broken: make(chan struct{}), backlog: newBacklog(),
 	}
 	d.space = sync.NewCond(&d.mu)
 	d.disk.failed = func(err error) { d.fail("write the log", err) }
@@ -142,13 +143,16 @@ func (d *database) options() *pebble.Options {
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
 		CacheSize:                   8 << 20,
 		MemTableSize:                d.limits.memtable,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 1000, // see backlog
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000, // a table that cannot be compacted must not stop writes
 		MaxOpenFiles:                512,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      pebbleLog{d},
-		EventListener:               &pebble.EventListener{BackgroundError: d.backgroundError, DataCorruption: d.corruption},
+		EventListener: &pebble.EventListener{
+			BackgroundError: d.backgroundError, DataCorruption: d.corruption,
+			WALCreated: d.backlog.created, FlushBegin: d.backlog.begun, FlushEnd: d.backlog.ended,
+		},
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
@@ -220,6 +224,7 @@ func (d *database) fail(doing string, err error) {
 	d.disk.fence()
 	close(d.broken)
 	go func() {
+		d.backlog.wake()
 		d.mu.Lock()
 		d.space.Broadcast()
 		d.mu.Unlock()
@@ -258,6 +263,7 @@ func (d *database) apply(b *pebble.Batch, durable bool) (err error) {
 			err = d.err()
 		}
 	}()
+	d.backlog.wait(func() bool { return d.err() != nil })
 	if err := d.err(); err != nil {
 		return err
 	}
