@@ -114,7 +114,7 @@ func (e *Event) protobufField(f *Field) (x uint64, text []byte, ok bool) {
 	number, wire := protowire.Number(f.Number), f.Kind.wireType()
 	found := !f.Optional
 	for b := e.Payload; len(b) > 0; {
-		got, typ, n := protowire.ConsumeTag(b)
+		got, typ, n := consumeTag(b)
 		if n < 0 {
 			return 0, nil, false
 		}
@@ -133,7 +133,7 @@ func (e *Event) protobufField(f *Field) (x uint64, text []byte, ok bool) {
 				text, n = protowire.ConsumeBytes(b)
 			}
 		} else {
-			n = protowire.ConsumeFieldValue(got, typ, b)
+			n = skipValue(got, typ, b)
 		}
 		if n < 0 {
 			return 0, nil, false

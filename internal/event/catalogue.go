@@ -92,6 +92,7 @@ type Descriptor struct {
 
 	byName   map[string]*Field
 	byNumber []*Field // nil where the number is not used
+	defaults []Value
 }
 
 // Field returns the field with a name, or nil.
@@ -337,6 +338,7 @@ func (d *Descriptor) index() {
 	for i := range d.Fields {
 		f := &d.Fields[i]
 		f.index = i
+		d.defaults = append(d.defaults, f.Default())
 		d.byName[f.Name] = f
 		for f.Number >= len(d.byNumber) && d.Family == Protobuf {
 			d.byNumber = append(d.byNumber, nil)

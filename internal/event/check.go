@@ -33,12 +33,12 @@ func (d *Descriptor) fitsProtobuf(b []byte, depth int) bool {
 		return false
 	}
 	for len(b) > 0 {
-		number, wire, n := protowire.ConsumeTag(b)
+		number, wire, n := consumeTag(b)
 		if n < 0 {
 			return false
 		}
 		b = b[n:]
-		if n = protowire.ConsumeFieldValue(number, wire, b); n < 0 {
+		if n = skipValue(number, wire, b); n < 0 {
 			return false
 		}
 		if f := d.numbered(int(number)); f != nil && !f.fits(wire, b, depth) {
@@ -63,7 +63,7 @@ func (f *Field) fits(wire protowire.Type, b []byte, depth int) bool {
 		return f.Message.fitsProtobuf(body, depth+1)
 	}
 	for len(body) > 0 { // packed
-		n := protowire.ConsumeFieldValue(1, want, body)
+		n := skipValue(1, want, body)
 		if n < 0 {
 			return false
 		}

@@ -56,6 +56,30 @@ func BenchmarkDecode(b *testing.B) {
 	})
 }
 
+func BenchmarkRead(b *testing.B) {
+	perFamily(b, func(b *testing.B, e Event) {
+		var r Record
+		for b.Loop() {
+			if err := r.Read(e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	perFamily(b, func(b *testing.B, e Event) {
+		r, err := Decode(e)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var payload []byte
+		for b.Loop() {
+			payload = r.AppendPayload(payload[:0])
+		}
+	})
+}
+
 func BenchmarkConvert(b *testing.B) {
 	perFamily(b, func(b *testing.B, e Event) {
 		r, err := Decode(e)

@@ -31,13 +31,13 @@ func (r *Record) decodeProtobuf(payload []byte, depth int) error {
 	}
 	rest := payload
 	for len(rest) > 0 {
-		number, wire, n := protowire.ConsumeTag(rest)
+		number, wire, n := consumeTag(rest)
 		if n < 0 {
 			return fmt.Errorf("field number at offset %d: %w", len(payload)-len(rest), wireError(n))
 		}
 		f := r.Descriptor.numbered(int(number))
 		if f == nil {
-			m := protowire.ConsumeFieldValue(number, wire, rest[n:])
+			m := skipValue(number, wire, rest[n:])
 			if m < 0 {
 				return fmt.Errorf("unknown field %d at offset %d: %w", number, len(payload)-len(rest), wireError(m))
 			}
@@ -212,6 +212,39 @@ func (f *Field) appendScalar(dst []byte, v Value) []byte {
 		return protowire.AppendVarint(dst, protowire.EncodeBool(v.Bool()))
 	}
 	return protowire.AppendVarint(dst, uint64(f.Kind.integer(uint64(v.Int()))))
+}
+
+// consumeTag is protowire.ConsumeTag with a short way for numbers below 2048. b is
+// not empty.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	switch {
+	case b[0] >= 1<<3 && b[0] < 0x80:
+		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), 1
+	case b[0] >= 0x80 && len(b) > 1 && b[1] > 0 && b[1] < 0x80:
+		return protowire.Number(b[0]&0x7f>>3) | protowire.Number(b[1])<<4, protowire.Type(b[0] & 7), 2
+	}
+	return protowire.ConsumeTag(b)
+}
+
+// skipValue is protowire.ConsumeFieldValue with a short way for small values.
+func skipValue(number protowire.Number, wire protowire.Type, b []byte) int {
+	switch wire {
+	case protowire.VarintType:
+		for i := 0; i < len(b) && i < 9; i++ {
+			if b[i] < 0x80 {
+				return i + 1
+			}
+		}
+	case protowire.Fixed64Type:
+		if len(b) >= 8 {
+			return 8
+		}
+	case protowire.BytesType:
+		if len(b) > 0 && b[0] < 0x80 && int(b[0]) < len(b) {
+			return 1 + int(b[0])
+		}
+	}
+	return protowire.ConsumeFieldValue(number, wire, b)
 }
 
 // wireError explains a negative length from protowire. The library varies the

@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Record is a decoded event, or a message inside one. Values are in the order of
 // Descriptor.Fields and hold what was on the wire: hidden fields and absent
@@ -14,23 +17,29 @@ type Record struct {
 
 // NewRecord returns a record with every field at its default ([Field.Default]).
 func NewRecord(d *Descriptor) *Record {
-	r := &Record{Descriptor: d, Values: make([]Value, len(d.Fields))}
-	for i := range d.Fields {
-		r.Values[i] = d.Fields[i].Default()
-	}
-	return r
+	return &Record{Descriptor: d, Values: slices.Clone(d.defaults)}
 }
 
 // Decode reads an event's payload. The record's text aliases the payload.
 // Errors name the event, and the field where the payload does not fit
 // (specification 4.3, 4.5): the caller counts and skips the event.
 func Decode(e Event) (*Record, error) {
+	r := new(Record)
+	if err := r.Read(e); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Read is Decode into a record that is used again: nothing of what it held before
+// may be in use. After an error its values are undefined.
+func (r *Record) Read(e Event) error {
 	d := Lookup(e.Type)
 	if d == nil {
-		return nil, fmt.Errorf("cannot decode event %v: its payload is not known", e.Type)
+		return fmt.Errorf("cannot decode event %v: its payload is not known", e.Type)
 	}
-	r := NewRecord(d)
-	r.Source, r.Destination = e.Source, e.Destination
+	r.Descriptor, r.Source, r.Destination = d, e.Source, e.Destination
+	r.Values = append(r.Values[:0], d.defaults...)
 	var err error
 	if d.Family == Legacy {
 		err = r.decodeLegacy(e.Payload)
@@ -38,20 +47,23 @@ func Decode(e Event) (*Record, error) {
 		err = r.decodeProtobuf(e.Payload, 0)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot decode event %v of %d bytes from source %d: %w", e.Type, len(e.Payload), e.Source, err)
+		return fmt.Errorf("cannot decode event %v of %d bytes from source %d: %w", e.Type, len(e.Payload), e.Source, err)
 	}
-	return r, nil
+	return nil
 }
 
 // Encode returns the record as an event with a payload of its own.
 func (r *Record) Encode() Event {
-	e := Event{Type: r.Descriptor.Type, Source: r.Source, Destination: r.Destination}
+	payload := r.AppendPayload(make([]byte, 0, 256))
+	return Event{Type: r.Descriptor.Type, Source: r.Source, Destination: r.Destination, Payload: payload}
+}
+
+// AppendPayload appends the payload Encode makes.
+func (r *Record) AppendPayload(dst []byte) []byte {
 	if r.Descriptor.Family == Legacy {
-		e.Payload = r.appendLegacy(nil)
-	} else {
-		e.Payload = r.appendProtobuf(nil)
+		return r.appendLegacy(dst)
 	}
-	return e
+	return r.appendProtobuf(dst)
 }
 
 // Get returns the value of the field with a name, and the absent value when the

@@ -236,6 +236,26 @@ func TestServiceSize(t *testing.T) {
 	}
 }
 
+// TestRead checks that a record used again holds nothing of the event before.
+func TestRead(t *testing.T) {
+	var r Record
+	for _, d := range Descriptors() {
+		if err := r.Read(sample(d).Encode()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(dump(sample(d)), dump(&r)); diff != "" {
+			t.Errorf("%v: %s", d.Type, diff)
+		}
+		e := NewRecord(d).Encode()
+		if err := r.Read(e); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(dump(NewRecord(d)), dump(&r)); diff != "" {
+			t.Errorf("%v: %s", d.Type, diff)
+		}
+	}
+}
+
 func TestSetUnknownFieldPanics(t *testing.T) {
 	defer func() {
 		if fmt.Sprint(recover()) != `event instance has no field "nmae"` {
