@@ -30,6 +30,7 @@ type Dependencies struct {
 	Ready   func() error    // why the daemon is not ready yet, nil when it is
 	Sources func() []Source // what takes data in
 	Stats   func() Stats    // what the store holds
+	Scripts http.Handler    // answers /api/v1/scripts, nil for an unknown path
 
 	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
 	Token string
@@ -99,6 +100,9 @@ func New(d Dependencies) http.Handler {
 	ask("/api/v1/series", seriesParameters, listing, listTimeout, s.series)
 	closed.HandleFunc("GET /api/v1/status", s.status)
 	closed.Handle("GET /metrics", d.Registry.Handler())
+	if d.Scripts != nil {
+		closed.Handle("GET /api/v1/scripts", d.Scripts)
+	}
 	closed.HandleFunc("GET /{$}", s.page)
 	closed.HandleFunc("/", unknownPath)
 

@@ -39,6 +39,7 @@ and 2 when its arguments or the configuration are wrong.`,
 	}
 	root.AddCommand(runCommand(), statsdCommand(), checkCommand(), versionCommand())
 	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), doctorCommand())
+	root.AddCommand(scriptCommand(), scriptHostCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
