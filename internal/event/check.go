@@ -5,9 +5,11 @@ import "google.golang.org/protobuf/encoding/protowire"
 // Check reports whether Decode can read an event, without keeping anything: nil,
 // or the error Decode would return. Receivers call it for every event.
 func Check(e Event) error {
-	d := Lookup(e.Type)
-	if d != nil && d.Family == Legacy && d.fitsLegacy(e.Payload) || d != nil && d.Family == Protobuf && d.fitsProtobuf(e.Payload, 0) {
-		return nil
+	if d := Lookup(e.Type); d != nil {
+		elements := 0
+		if d.Family == Legacy && d.fitsLegacy(e.Payload) || d.Family == Protobuf && d.fitsProtobuf(e.Payload, 0, &elements) {
+			return nil
+		}
 	}
 	_, err := Decode(e) // for its explanation
 	return err
@@ -28,7 +30,7 @@ func (d *Descriptor) fitsLegacy(b []byte) bool {
 	return true
 }
 
-func (d *Descriptor) fitsProtobuf(b []byte, depth int) bool {
+func (d *Descriptor) fitsProtobuf(b []byte, depth int, elements *int) bool {
 	if depth > maxDepth {
 		return false
 	}
@@ -41,7 +43,7 @@ func (d *Descriptor) fitsProtobuf(b []byte, depth int) bool {
 		if n = skipValue(number, wire, b); n < 0 {
 			return false
 		}
-		if f := d.numbered(int(number)); f != nil && !f.fits(wire, b, depth) {
+		if f := d.numbered(int(number)); f != nil && !f.fits(wire, b, depth, elements) {
 			return false
 		}
 		b = b[n:]
@@ -50,21 +52,29 @@ func (d *Descriptor) fitsProtobuf(b []byte, depth int) bool {
 }
 
 // fits reports whether the complete value at the start of b is one of the field's.
-func (f *Field) fits(wire protowire.Type, b []byte, depth int) bool {
+func (f *Field) fits(wire protowire.Type, b []byte, depth int, elements *int) bool {
 	want := f.Kind.wireType()
-	if wire == want && f.Kind != Message {
+	if wire == want && f.Kind != Message && !f.Repeated {
 		return true
+	}
+	if wire == want {
+		if *elements++; *elements > maxElements {
+			return false
+		}
+		if f.Kind != Message {
+			return true
+		}
 	}
 	if wire != protowire.BytesType || want != wire && !f.Repeated {
 		return false
 	}
 	body, _ := protowire.ConsumeBytes(b)
 	if f.Kind == Message {
-		return f.Message.fitsProtobuf(body, depth+1)
+		return f.Message.fitsProtobuf(body, depth+1, elements)
 	}
 	for len(body) > 0 { // packed
 		n := skipValue(1, want, body)
-		if n < 0 {
+		if *elements++; n < 0 || *elements > maxElements {
 			return false
 		}
 		body = body[n:]

@@ -13,6 +13,12 @@ import (
 // maxDepth bounds messages inside messages. The catalogue needs four levels.
 const maxDepth = 16
 
+// maxElements bounds the list elements and messages of one event, because a few
+// bytes on the wire become a hundred in memory.
+const maxElements = 1 << 20
+
+var errTooMany = fmt.Errorf("the event has more than %d list elements and messages", maxElements)
+
 // wireType returns the encoding of a single value of a kind.
 func (k Kind) wireType() protowire.Type {
 	switch k {
@@ -25,7 +31,7 @@ func (k Kind) wireType() protowire.Type {
 }
 
 // decodeProtobuf reads a serialized message. Unknown field numbers are skipped.
-func (r *Record) decodeProtobuf(payload []byte, depth int) error {
+func (r *Record) decodeProtobuf(payload []byte, depth int, elements *int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("messages nested deeper than %d", maxDepth)
 	}
@@ -44,7 +50,7 @@ func (r *Record) decodeProtobuf(payload []byte, depth int) error {
 			rest = rest[n+m:]
 			continue
 		}
-		m, err := r.field(f, wire, rest[n:], depth)
+		m, err := r.field(f, wire, rest[n:], depth, elements)
 		if err != nil {
 			return fmt.Errorf("field %s at offset %d: %w", f.Name, len(payload)-len(rest), err)
 		}
@@ -55,7 +61,7 @@ func (r *Record) decodeProtobuf(payload []byte, depth int) error {
 
 // field reads one occurrence of a field: a value, an element of a repeated field,
 // or several packed ones. It returns the bytes taken.
-func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int, error) {
+func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int, elements *int) (int, error) {
 	slot := &r.Values[f.index]
 	if f.Repeated && wire == protowire.BytesType && f.Kind.wireType() != protowire.BytesType {
 		packed, n := protowire.ConsumeBytes(b)
@@ -64,6 +70,9 @@ func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int,
 		}
 		list := slot.List()
 		for len(packed) > 0 {
+			if *elements++; *elements > maxElements {
+				return 0, errTooMany
+			}
 			v, m, err := f.protobufValue(packed)
 			if err != nil {
 				return 0, err
@@ -76,6 +85,11 @@ func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int,
 	}
 	if want := f.Kind.wireType(); wire != want {
 		return 0, fmt.Errorf("wire type %d where %d is expected", wire, want)
+	}
+	if f.Repeated || f.Kind == Message {
+		if *elements++; *elements > maxElements {
+			return 0, errTooMany
+		}
 	}
 	if f.Kind != Message {
 		v, n, err := f.protobufValue(b)
@@ -95,7 +109,7 @@ func (r *Record) field(f *Field, wire protowire.Type, b []byte, depth int) (int,
 	if message == nil {
 		message = NewRecord(f.Message)
 	}
-	if err := message.decodeProtobuf(body, depth+1); err != nil {
+	if err := message.decodeProtobuf(body, depth+1, elements); err != nil {
 		return 0, err
 	}
 	if f.Repeated {

@@ -44,7 +44,8 @@ func (r *Record) Read(e Event) error {
 	if d.Family == Legacy {
 		err = r.decodeLegacy(e.Payload)
 	} else {
-		err = r.decodeProtobuf(e.Payload, 0)
+		elements := 0
+		err = r.decodeProtobuf(e.Payload, 0, &elements)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot decode event %v of %d bytes from source %d: %w", e.Type, len(e.Payload), e.Source, err)

@@ -194,6 +194,26 @@ func TestProtobufForms(t *testing.T) {
 	f(MakeType(300, 99), "", `cannot decode event 300:99: its payload is not known`)
 }
 
+// TestTooManyElements checks the bound of what a small payload may become.
+func TestTooManyElements(t *testing.T) {
+	f := func(typ Type, payload []byte, n int) {
+		t.Helper()
+		e := Event{Type: typ, Payload: payload}
+		_, err := Decode(e)
+		checked := Check(e)
+		if refused := n > maxElements; (err != nil) != refused || (checked != nil) != refused ||
+			refused && !strings.Contains(err.Error(), "the event has more than 1048576 list elements and messages") {
+			t.Errorf("%d elements: Decode says %v, Check says %v", n, err, checked)
+		}
+	}
+	for _, n := range []int{maxElements, maxElements + 1} {
+		packed := protowire.AppendBytes([]byte{0x0a}, make([]byte, n))
+		f(MakeType(3, 8), packed, n)
+		f(MakeType(3, 8), bytes.Repeat([]byte{0x08, 0x01}, n), n)
+	}
+	f(MakeType(1, 27), bytes.Repeat([]byte{0xa2, 0x05, 0x00}, maxElements+1), maxElements+1) // tags
+}
+
 func TestLegacyForms(t *testing.T) {
 	event := MakeType(6, 1) // ba_id:u32 in_downtime:bool last_state_change:time level_...:dbl x3 state:i16 state_changed:bool
 	f := func(payload string, want string) {
