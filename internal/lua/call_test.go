@@ -51,9 +51,9 @@ func TestFunctionArguments(t *testing.T) {
 	f("show(1, 2, 3, 4, 5, 6, 7, 8, 9, 'ten', {1})", "number=1;number=2;number=3;number=4;number=5;number=6;number=7;number=8;number=9;string=ten;table=1 0;no value")
 	f("pcall(double, 'x')", "false")
 	f("select(2, pcall(double, 'x'))", "bad argument #1 to '?' (number expected, got string)")
-	f("select(2, pcall(function() local x = double({}) return x end))", "bad argument #1 to 'double' (number expected, got table)")
+	f("select(2, pcall(function() local x = double({}) return x end))", "test:1: bad argument #1 to 'double' (number expected, got table)")
 	f("select(2, pcall(show, setmetatable({}, {}) ))", "table=0 0;no value")
-	f("select(2, pcall(function() local t = {} t.t = t local x = show(t) return x end))", "bad argument #1 to 'show' (cannot convert table: nested deeper than 100 levels, or contains itself)")
+	f("select(2, pcall(function() local t = {} t.t = t local x = show(t) return x end))", "test:1: bad argument #1 to 'show' (cannot convert table: nested deeper than 100 levels, or contains itself)")
 }
 
 func TestIntegers(t *testing.T) {
@@ -236,7 +236,7 @@ func TestObjects(t *testing.T) {
 	f("local x = new(1).add({}) return x", "test:1: bad argument #1 to 'add' (thing expected, got table)")
 	f("local x = new(1):add('x') return x", "test:1: bad argument #1 to 'add' (number expected, got string)")
 	f("getmetatable(new(3)).__gc(io.stdout) return 'fine'", "fine")
-	f("local o = new(4) local gc = getmetatable(o).__gc gc(o) gc(o) local x = o:add(1) return x", "test:1: bad argument #1 to 'add' (thing expected, got userdata)")
+	f("local o = new(4) local gc = getmetatable(o).__gc gc(o) gc(o) local x = o:add(1) return x", "test:1: calling 'add' on bad self (thing expected, got userdata)")
 	if v := eval(t, vm, "return new(5)")[0]; v.(*thing).n != 5 {
 		t.Errorf("got %v", v)
 	}

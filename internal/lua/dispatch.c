@@ -159,12 +159,7 @@ static int protect(lua_State *L) {
     if (!lua_pcall(L, 1, 0, 2)) return 0;
     weir_dispatch_state *s = d->s;
     int interrupted = d->vm->hooked;
-    if (!d->vm->error.message.len) { // the handler did not see it: out of memory, or an error in itself
-      size_t n;
-      const char *m = lua_tolstring(L, -1, &n);
-      if (m) weir_put(&d->vm->error.message, m, n);
-      d->vm->error.deadline = interrupted && !d->vm->exited;
-    }
+    weir_unseen_error(d->vm, L);
     if (d->in_record) {
       s->failed++;
       describe(d, interrupted ? CAUSE_DEADLINE : CAUSE_ERROR, NULL);

@@ -185,7 +185,7 @@ static int scan_positional(const weir_format *f, const uint8_t *p, const uint8_t
       if (d->kind == K_DOUBLE ? s->d == 0 : s->i == 0) s->present = 0;
       break;
     case ABSENT_MINUS_ONE:
-      if (d->kind == K_DOUBLE ? s->d == -1 : s->i == (d->kind == K_UINT32 ? 0xffffffff : -1)) s->present = 0;
+      if (d->kind == K_DOUBLE ? s->d == -1 : s->i == (d->kind == K_UINT32 ? (int64_t)0xffffffff : -1)) s->present = 0;
       break;
     case ABSENT_EMPTY:
       if (s->len == 0) s->present = 0;

@@ -74,7 +74,12 @@ int weir_handler(lua_State *L) {
   weir_vm *vm = weir_of(L);
   lua_settop(L, 1);
   if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TNUMBER) {
-    if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) {
+    int told = luaL_getmetafield(L, 1, "__tostring");
+    if (told) {
+      lua_pushvalue(L, 1);
+      lua_pcall(L, 1, 1, 0); // its error is as good a message
+    }
+    if (told && lua_type(L, -1) == LUA_TSTRING) {
       lua_replace(L, 1);
     } else {
       lua_settop(L, 1);
@@ -82,8 +87,9 @@ int weir_handler(lua_State *L) {
         lua_pushliteral(L, "message");
         lua_rawget(L, 1);
       }
-      if (lua_type(L, -1) == LUA_TSTRING) lua_replace(L, 1);
-      else {
+      if (lua_type(L, -1) == LUA_TSTRING) {
+        lua_replace(L, 1);
+      } else {
         lua_settop(L, 1);
         lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
         lua_replace(L, 1);
@@ -112,6 +118,17 @@ int weir_handler(lua_State *L) {
   return 1;
 }
 
+// After a failed pcall: an error that weir_handler did not see, because memory or the stack was used up or
+// the handler itself failed. Where it was is a guess.
+void weir_unseen_error(weir_vm *vm, lua_State *L) {
+  if (vm->error.message.len) return;
+  size_t n;
+  const char *s = lua_tolstring(L, -1, &n);
+  set_error(vm, s ? s : "error in error handling", s ? n : 23);
+  set(&vm->error.file, vm->guess_file, strlen(vm->guess_file));
+  vm->error.line = vm->guess_line;
+}
+
 static int open_state(lua_State *L) {
   weir_vm *vm = lua_touserdata(L, 1);
   lua_pushlightuserdata(L, (void *)&vm_key);
@@ -121,6 +138,9 @@ static int open_state(lua_State *L) {
   lua_getglobal(L, "os");
   lua_pushcfunction(L, weir_os_exit);
   lua_setfield(L, -2, "exit");
+  lua_getglobal(L, "jit");
+  lua_pushcfunction(L, weir_guess);
+  lua_setfield(L, -2, "guess"); // until host.lua takes it
   return 0;
 }
 
@@ -150,10 +170,10 @@ void weir_close(weir_vm *vm) {
   weir_saved saved;
   weir_enter(vm, &saved);
   vm->limit = 0;
-  vm->exited = 0;
   lua_sethook(vm->main, NULL, 0, 0);
   lua_setallocf(vm->main, vm->alloc, vm->alloc_data); // LuaJIT frees its arena only when it is its own
   lua_close(vm->main);
+  vm->hooked = 0;
   weir_leave(vm, &saved);
   for (int i = 0; i < WEIR_DEPTH; i++)
     if (vm->frames[i]) {
@@ -339,11 +359,7 @@ static int protect(lua_State *L) {
   lua_pushlightuserdata(L, q);
   q->vm->error.message.len = 0;
   if (lua_pcall(L, 1, 0, 1)) {
-    // Out of memory, or an error in the handler: the handler did not see it.
-    size_t n;
-    const char *s = lua_tolstring(L, -1, &n);
-    if (!q->vm->error.message.len || !s || n != q->vm->error.message.len || memcmp(s, q->vm->error.message.p, n))
-      set_error(q->vm, s ? s : "error in error handling", s ? n : 23);
+    weir_unseen_error(q->vm, L);
     q->raised = 1;
   }
   return 0;

@@ -91,6 +91,7 @@ void weir_enter(weir_vm *vm, weir_saved *saved);
 void weir_leave(weir_vm *vm, weir_saved *saved);
 void weir_next_call(weir_vm *vm);
 int weir_handler(lua_State *L);
+void weir_unseen_error(weir_vm *vm, lua_State *L);
 weir_vm *weir_of(lua_State *L);
 void weir_collect_when_full(weir_vm *vm, lua_State *L);
 int weir_grow(weir_frame *f, size_t cap);

@@ -15,6 +15,15 @@ function print(...)
   emit(concat(parts, "\t") .. "\n")
 end
 
+-- Hooks do not see compiled code: the loop compiled last is where a state that does not answer may be.
+local guess, funcinfo = jit.guess, require("jit.util").funcinfo
+jit.guess = nil
+jit.attach(function(what, _, func, pc)
+  if what ~= "start" then return end
+  local info = funcinfo(func, pc)
+  if info.source and info.currentline then guess((info.source:gsub("^[@=]", "")), info.currentline) end
+end, "trace")
+
 -- io.write and the methods of files are left as they are unless the file is standard output.
 local stdout, output = io.stdout, io.output
 local methods = getmetatable(stdout).__index
