@@ -63,8 +63,18 @@ const (
 	crash
 	spawn
 	steps
+	huge
 	count
 )
+
+// spin never returns.
+func spin() {
+	for n := 0; ; n++ {
+		spins = n
+	}
+}
+
+var spins int
 
 // probe is a Host that does what frames say.
 type probe struct {
@@ -81,8 +91,7 @@ func (h *probe) Setup(payload []byte, out *Writer) error {
 	case "broken":
 		return &Error{Message: "'=' expected near 'x'", File: "probe.lua", Line: 7, Traceback: "stack"}
 	case "forever":
-		for {
-		}
+		spin()
 	case "talkative":
 		out.Log(slog.LevelWarn, "loading")
 		return out.Send(echo, []byte("early"))
@@ -103,8 +112,7 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 		}
 		return &Error{Message: "interrupted", File: "probe.lua", Line: 33}
 	case forever:
-		for {
-		}
+		spin()
 	case exit:
 		fmt.Fprintf(os.Stderr, "%sprobe.lua:35\n", PositionMark)
 		os.Exit(3)
@@ -116,6 +124,12 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 			kept = append(kept, bytes.Repeat([]byte{1}, 8<<20))
 			h.frames += uint64(len(kept))
 		}
+	case huge:
+		kept := make([]byte, 6<<30)
+		for i := 0; i < len(kept); i += 4 << 10 {
+			kept[i] = 1
+		}
+		return out.Send(echo, kept[:1])
 	case flood:
 		for i := range 20000 {
 			fmt.Println("line", i, strings.Repeat("x", i%6000))
@@ -154,8 +168,7 @@ func (h *probe) Answer(kind byte, payload []byte, _ *Writer) ([]byte, error) {
 		return []byte(strconv.FormatUint(h.frames, 10)), nil
 	}
 	if kind == forever {
-		for {
-		}
+		spin()
 	}
 	if len(payload) == 0 {
 		return nil, errors.New("nothing asked")

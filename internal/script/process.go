@@ -196,9 +196,9 @@ func (p *Process) write(stopped <-chan struct{}) {
 			if len(buffers) == 0 {
 				break
 			}
+			p.count.framesIn.Add(int64(frames))
 			size, err := (&buffers).WriteTo(p.child.conn)
 			p.count.bytesIn.Add(size)
-			p.count.framesIn.Add(int64(frames))
 			if err != nil {
 				return // the reader and the process say more
 			}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -117,11 +118,42 @@ func TestEndings(t *testing.T) {
 	f("panic", Budget{}, crash, "", `failed: BUG: the script host panicked: probe crashed`)
 	f("hang-up", Budget{}, hangUp, "", "was ended by SIGKILL")
 	f("memory", Budget{Memory: 256 << 20}, grow, "", "more than the 256 MiB allowed, in frame at probe.lua:137")
+	f("memory at once", Budget{Memory: 256 << 20}, huge, "", "memory") // refused by the kernel, or seen
 	for _, g := range []string{
 		"GET / HTTP/1.0\r\n\r\n", "\x00\x00\x00\x00\x1f", "\xff\xff\xff\xff\x20", "\x00\x00\x00\x00\x12", "\x00\x00\x00\x01\x14{",
 		"\x00\x00\x00\x10\x12\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x00", "\x00\x00\x00\x00\x10", "\x00\x00\x00\x00\x0f",
 	} {
 		f("garbage", Budget{}, garbage, g, "killed: it does not speak the protocol: bad frame")
+	}
+}
+
+// Restarts leave no process, file descriptor or goroutine behind.
+func TestNothingIsLeft(t *testing.T) {
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	files, goroutines := open(), runtime.NumGoroutine()
+	s := supervise(t, probeSpec("", Budget{RestartMax: time.Millisecond}), nil)
+	for range 20 {
+		p := next(t, s.ready)
+		send(t, p, exit, "")
+		e := next(t, s.exits)
+		if e.Code != 3 {
+			t.Errorf("%v", e)
+		}
+		gone(t, p.child.pid)
+	}
+	next(t, s.ready)
+	s.stop()
+	for i := 0; i < 500 && (open() > files || runtime.NumGoroutine() > goroutines); i++ {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if f, g := open(), runtime.NumGoroutine(); f > files || g > goroutines {
+		t.Errorf("%d file descriptors became %d, %d goroutines became %d", files, f, goroutines, g)
 	}
 }
 

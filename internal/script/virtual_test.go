@@ -3,6 +3,7 @@ package script
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ func inProcess(host func() Host) starter {
 // idler counts the calls of Idle.
 type idler struct {
 	probe
-	idle *[]time.Time
+	idle chan<- time.Time
 	exit time.Duration // of its life, and then it panics; 0 for never
 	born time.Time
 }
@@ -45,7 +46,10 @@ func (h *idler) Setup(payload []byte, out *Writer) error {
 }
 
 func (h *idler) Idle(*Writer) error {
-	*h.idle = append(*h.idle, time.Now())
+	select {
+	case h.idle <- time.Now():
+	default: // nobody looks
+	}
 	if h.exit > 0 && time.Since(h.born) >= h.exit {
 		panic("enough")
 	}
@@ -54,10 +58,10 @@ func (h *idler) Idle(*Writer) error {
 
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var idle []time.Time
-		life := time.Second
+		var life atomic.Int64
+		life.Store(int64(time.Second))
 		spec := probeSpec("", Budget{RestartMin: time.Second, RestartMax: 10 * time.Second})
-		s := supervise(t, spec, inProcess(func() Host { return &idler{idle: &idle, exit: life} }))
+		s := supervise(t, spec, inProcess(func() Host { return &idler{exit: time.Duration(life.Load())} }))
 		pause := func(want time.Duration) {
 			t.Helper()
 			<-s.exits
@@ -71,10 +75,10 @@ func TestBackoff(t *testing.T) {
 		for _, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
 			pause(want * time.Second)
 		}
-		life = 2 * time.Minute // of those that start from now on
+		life.Store(int64(2 * time.Minute)) // of those that start from now on
 		pause(10 * time.Second)
 		pause(time.Second) // after a healthy minute
-		life = time.Second
+		life.Store(int64(time.Second))
 		pause(time.Second)
 		pause(2 * time.Second)
 		pause(4 * time.Second)
@@ -88,8 +92,8 @@ func TestBackoff(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var idle []time.Time
-		s := supervise(t, probeSpec("", DefaultBudget()), inProcess(func() Host { return &idler{idle: &idle} }))
+		idle := make(chan time.Time, 100)
+		s := supervise(t, probeSpec("", DefaultBudget()), inProcess(func() Host { return &idler{idle: idle} }))
 		p := <-s.ready
 		began := time.Now()
 		time.Sleep(2500 * time.Millisecond)
@@ -99,7 +103,8 @@ func TestIdle(t *testing.T) {
 		synctest.Wait()
 		s.stop()
 		var got []time.Duration
-		for _, at := range idle {
+		close(idle)
+		for at := range idle {
 			got = append(got, at.Sub(began).Round(100*time.Millisecond))
 		}
 		want := []time.Duration{0, 1000, 2000, 2500, 3500} // milliseconds: after what was sent, and every second
