@@ -24,7 +24,7 @@ func (d *database) checkpoints() {
 		select {
 		case <-d.full:
 			if err := d.checkpoint(); err != nil && d.err() == nil {
-				d.count.warn("cannot write points as blocks", "error", err)
+				d.count.warn("cannot write points as blocks", "error", err.Error())
 			}
 		case <-d.broken:
 			return

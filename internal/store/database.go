@@ -86,6 +86,7 @@ type database struct {
 	committed chan struct{} // closed when the committer is gone
 	work      sync.WaitGroup
 
+	patient atomic.Bool // being opened, and may take as long as it needs
 	damage  damage
 	backlog *backlog
 	broken  chan struct{} // closed when the database has failed
@@ -97,8 +98,8 @@ var (
 	errFenced = errors.New("this opening of the database has been given up")
 )
 
-// open opens the database in path. Whatever goes wrong inside Pebble becomes an error.
-func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counters) (opened *database, err error) {
+// newDatabase returns a database to be opened.
+func newDatabase(fs vfs.FS, limits limits, log *slog.Logger, count *counters) *database {
 	d := &database{
 		log: log, count: count, limits: limits, disk: newDisk(fs),
 		schemas: make(map[string]*schema), schemaByID: make(map[uint32]*schema), bindings: make(map[*timeseries.Schema]*binding),
@@ -109,6 +110,30 @@ func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counte
 	}
 	d.space = sync.NewCond(&d.mu)
 	d.disk.failed = func(err error) { d.fail("write the log", err) }
+	return d
+}
+
+// open opens the database in path, and gives it up when it fails on the way or stop
+// is closed first. Pebble writes tables when it opens, and tries that for ever on a
+// full disk: patient lets it, otherwise that is an error.
+func (d *database) open(path string, patient bool, stop <-chan struct{}) error {
+	d.patient.Store(patient)
+	done := make(chan error, 1)
+	go func() { done <- d.openPebble(path) }()
+	select {
+	case err := <-done:
+		return err
+	case <-d.broken:
+		return d.err() // Pebble may never return
+	case <-stop:
+		d.disk.fence()
+		return errClosed
+	}
+}
+
+// openPebble opens Pebble, reads what is kept in memory and starts to work.
+// Whatever goes wrong inside becomes an error.
+func (d *database) openPebble(path string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v\n%s", r, debug.Stack())
@@ -121,18 +146,19 @@ func open(path string, fs vfs.FS, limits limits, log *slog.Logger, count *counte
 		}
 	}()
 	if d.pebble, err = pebble.Open(path, d.options()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.readState(); err != nil {
-		return nil, err
+		return err
 	}
+	d.patient.Store(false)
 	if err := d.err(); err != nil {
-		return nil, err
+		return err
 	}
 	go d.commit()
 	d.work.Go(d.checkpoints)
 	d.work.Go(func() { every(time.Second, d.quit, d.disk.syncLogs) })
-	return d, nil
+	return nil
 }
 
 func (d *database) options() *pebble.Options {
@@ -235,14 +261,20 @@ func (d *database) fail(doing string, err error) {
 // operating system end this opening: waiting would block appends once memory
 // tables are full. Others, such as a damaged table, are reported and left alone.
 func (d *database) backgroundError(err error) {
+	if d.err() != nil {
+		return // what a failed one tries means nothing
+	}
 	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errors.As(err, &errno) && !d.patient.Load() {
 		d.fail("write the database", err)
 		return
 	}
 	d.count.background.Add(1)
-	d.count.warn("the database reports an error", "error", err)
+	d.count.warn("the database reports an error", "error", err.Error())
+	time.Sleep(errorPause) // Pebble tries again at once
 }
+
+const errorPause = 20 * time.Millisecond
 
 // corruption hears of damaged tables; those who read them go on without (see readBlock).
 func (d *database) corruption(info pebble.DataCorruptionInfo) {

@@ -156,6 +156,9 @@ func TestStopWhileDiskFull(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Error("it took the whole time it was given")
 	}
+	if err := s.Start(ctx); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), `cannot open store "data"`) {
+		t.Errorf("started on a full disk: %v", err)
+	}
 	disk.fill("")
 	s.open()
 	defer s.close()

@@ -18,7 +18,7 @@ func (d *database) setAside(batch *pebble.Batch, key, value []byte, why error) {
 	_ = batch.Set(append(aside, key...), value, nil)
 	_ = batch.Delete(key, nil)
 	d.count.quarantined.Add(1)
-	d.count.warn("a record cannot be read and is set aside", "key", key, "bytes", len(value), "error", why)
+	d.count.warn("a record cannot be read and is set aside", "key", key, "bytes", len(value), "error", why.Error())
 }
 
 // quarantine sets aside what stands at key. The caller holds d.writing, or nothing else runs.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,10 +118,10 @@ func (s *Store) Start(ctx context.Context) (err error) {
 		}
 		return fmt.Errorf("cannot open store %q: another process uses it (%w)", s.cfg.Path, err)
 	}
-	d, err := open(s.cfg.Path, s.fs, s.limits, s.log, s.count)
-	if err != nil {
+	d := newDatabase(s.fs, s.limits, s.log, s.count)
+	if err := d.open(s.cfg.Path, false, ctx.Done()); err != nil {
 		s.lock.Close()
-		return fmt.Errorf("cannot open store %q: %w", s.cfg.Path, err)
+		return fmt.Errorf("cannot open store %q: %w", s.cfg.Path, cmp.Or(ctx.Err(), err))
 	}
 	s.quit = make(chan struct{})
 	s.current.Store(d)
@@ -137,7 +138,7 @@ func (s *Store) Stop(ctx context.Context) error {
 		return nil
 	}
 	close(s.quit)
-	s.watching.Wait() // at most until an opening that is under way is done
+	s.watching.Wait()
 	err := s.current.Swap(nil).close(ctx)
 	if unlocking := s.lock.Close(); err == nil {
 		err = unlocking
