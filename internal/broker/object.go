@@ -113,6 +113,10 @@ func (l *keyed) readable(e *event.Event) bool {
 		_, ok := e.Int(l.enabled)
 		return ok
 	}
+	if l.last.Kind == event.String {
+		_, ok := e.Text(l.last)
+		return ok
+	}
 	_, ok := e.Int(l.last)
 	return ok
 }
