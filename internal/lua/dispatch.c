@@ -66,7 +66,7 @@ static void note_handler(lua_State *L, dispatch *d) {
   lua_pushvalue(L, HANDLER);
   lua_gettable(L, LUA_GLOBALSINDEX);
   if (lua_isfunction(L, -1) && lua_getinfo(L, ">S", &ar))
-    weir_set_guess(d->vm, ar.source[0] == '@' || ar.source[0] == '=' ? ar.source + 1 : ar.short_src, ar.linedefined);
+    weir_set_guess(d->vm, weir_file(&ar), ar.linedefined);
 }
 
 // Runs records until the end of the batch or an error, which the caller counts before it calls again.
@@ -78,6 +78,8 @@ static int run(lua_State *L) {
   lua_pushstring(L, d->filter);
   lua_pushstring(L, d->handler);
   note_handler(L, d);
+  d->in_record = 0;
+  weir_apply_limit(vm, L);
   for (;;) {
     d->in_record = 0;
     lua_settop(L, KEEP);
@@ -128,7 +130,7 @@ static int run(lua_State *L) {
       }
       lua_settop(L, KEEP);
     }
-    weir_collect_when_full(vm, L);
+    if (vm->hard_limit && vm->used >= vm->collect_at) weir_apply_limit(vm, L);
     lua_pushvalue(L, HANDLER);
     lua_gettable(L, LUA_GLOBALSINDEX);
     if (!weir_push_record(L, f, p, (size_t)n, (int)s->read_only)) {
@@ -156,7 +158,9 @@ static int protect(lua_State *L) {
     lua_pushcfunction(L, run);
     lua_pushvalue(L, 1);
     d->vm->error.message.len = 0;
+    d->vm->limit = 0;
     if (!lua_pcall(L, 1, 0, 2)) return 0;
+    d->vm->limit = 0; // until run applies it again
     weir_dispatch_state *s = d->s;
     int interrupted = d->vm->hooked;
     weir_unseen_error(d->vm, L);

@@ -23,7 +23,8 @@
 //
 // SetDeadline bounds the time of one call into Lua, and Options.Memory what the Lua state holds.
 // Both are soft. The deadline is a hook that LuaJIT runs between instructions of interpreted code:
-// a compiled loop without an exit, a pattern that backtracks or a huge string.rep does not see it,
+// a compiled loop without an exit, a pattern that backtracks, a huge string.rep, or an xpcall handler
+// that loops on the very error of the deadline does not see it,
 // and memory taken through ffi.C.malloc is not counted. The hard limit is to kill the process,
 // which is why scripts run in a process of their own.
 //

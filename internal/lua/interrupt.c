@@ -19,34 +19,23 @@ __thread weir_vm *weir_running;
 
 enum { IDLE, WANTED, WRITING, KNOWN };
 
-static void copy_position(lua_State *L, weir_vm *vm, lua_Debug *ar, int level) {
+static void copy_position(lua_State *L, weir_vm *vm) {
   int expected = WANTED;
   if (!__atomic_compare_exchange_n(&vm->want, &expected, WRITING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return;
-  lua_Debug frame;
-  int found = 0;
-  if (!ar) {
-    ar = &frame;
-    for (; level < 20 && lua_getstack(L, level, ar); level++)
-      if (lua_getinfo(L, "Sl", ar) && ar->currentline > 0) {
-        found = 1;
-        break;
-      }
-  } else {
-    found = lua_getinfo(L, "Sl", ar) && ar->currentline > 0;
-  }
-  if (!found) {
+  lua_Debug ar;
+  if (!weir_script_level(L, 0, &ar)) {
     __atomic_store_n(&vm->want, IDLE, __ATOMIC_RELEASE);
     return;
   }
-  const char *file = ar->source[0] == '@' || ar->source[0] == '=' ? ar->source + 1 : ar->short_src;
+  const char *file = weir_file(&ar);
   size_t n = strnlen(file, sizeof vm->position_file - 1);
   memcpy(vm->position_file, file, n);
   vm->position_file[n] = 0;
-  vm->position_line = ar->currentline;
+  vm->position_line = ar.currentline;
   __atomic_store_n(&vm->want, KNOWN, __ATOMIC_RELEASE);
 }
 
-const char *weir_deadline_message(weir_vm *vm) {
+static const char *deadline_message(weir_vm *vm) {
   static __thread char text[80];
   if (vm->budget > 0) snprintf(text, sizeof text, "time budget of %g s exceeded", vm->budget);
   else snprintf(text, sizeof text, "interrupted");
@@ -54,19 +43,19 @@ const char *weir_deadline_message(weir_vm *vm) {
 }
 
 static void hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
   weir_vm *vm = weir_running;
   if (!vm) return;
-  if (__atomic_load_n(&vm->want, __ATOMIC_ACQUIRE) == WANTED) copy_position(L, vm, ar, 0);
+  if (__atomic_load_n(&vm->want, __ATOMIC_ACQUIRE) == WANTED) copy_position(L, vm);
   if (!vm->hooked) {
     lua_sethook(L, NULL, 0, 0);
     return;
   }
   // Raised again at every instruction until the host has control: a pcall cannot hide it.
   if (vm->exited) luaL_error(L, "os.exit called");
-  luaL_where(L, 0);
-  lua_pushstring(L, weir_deadline_message(vm));
-  lua_concat(L, 2);
-  lua_error(L);
+  lua_Debug at;
+  if (weir_script_level(L, 0, &at)) luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
+  luaL_error(L, "%s", deadline_message(vm));
 }
 
 void weir_arm(weir_vm *vm) {
@@ -84,7 +73,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     if (__atomic_load_n(&vm->interrupt, __ATOMIC_ACQUIRE) == vm->call) {
       weir_arm(vm);
     } else if (__atomic_load_n(&vm->want, __ATOMIC_ACQUIRE) == WANTED) {
-      if (vm->inside) copy_position(vm->inside, vm, NULL, 0); // a Go function runs, the Lua stack is at rest
+      if (vm->inside) copy_position(vm->inside, vm); // a Go function runs, the Lua stack is at rest
       else if (!vm->hooked) lua_sethook(vm->main, hook, LUA_MASKCOUNT, 1);
     }
   }

@@ -69,9 +69,22 @@ static void set_error(weir_vm *vm, const char *message, size_t n) {
   vm->error.deadline = vm->hooked && !vm->exited;
 }
 
+// The name of the file or chunk, without LuaJIT's marks.
+const char *weir_file(const lua_Debug *ar) {
+  return ar->source[0] == '@' || ar->source[0] == '=' ? ar->source + 1 : ar->short_src;
+}
+
+// Finds the innermost code of the script from a level on: not C, not the prelude.
+int weir_script_level(lua_State *L, int level, lua_Debug *ar) {
+  for (int last = level + 20; level < last && lua_getstack(L, level, ar); level++)
+    if (lua_getinfo(L, "Sl", ar) && ar->currentline > 0 && strncmp(ar->source, WEIR_PRELUDE, sizeof WEIR_PRELUDE - 1)) return 1;
+  return 0;
+}
+
 // The message handler of every pcall from Go: keeps what the error was, before the stack is gone.
 int weir_handler(lua_State *L) {
   weir_vm *vm = weir_of(L);
+  vm->limit = 0; // the request ends here
   lua_settop(L, 1);
   if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TNUMBER) {
     int told = luaL_getmetafield(L, 1, "__tostring");
@@ -107,12 +120,10 @@ int weir_handler(lua_State *L) {
   set_error(vm, s, n);
   set(&vm->error.traceback, t, tn);
   lua_Debug ar;
-  for (int level = 1; level < 20 && lua_getstack(L, level, &ar); level++) {
-    if (!lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0) continue;
-    const char *file = ar.source[0] == '@' || ar.source[0] == '=' ? ar.source + 1 : ar.short_src;
+  if (weir_script_level(L, 1, &ar)) {
+    const char *file = weir_file(&ar);
     set(&vm->error.file, file, strlen(file));
     vm->error.line = ar.currentline;
-    break;
   }
   lua_settop(L, 1);
   return 1;
@@ -161,7 +172,7 @@ weir_vm *weir_open(int index, size_t limit) {
     weir_close(vm);
     return NULL;
   }
-  vm->limit = limit;
+  vm->limit = vm->hard_limit = limit;
   vm->collect_at = limit / 4 * 3;
   return vm;
 }
@@ -169,7 +180,6 @@ weir_vm *weir_open(int index, size_t limit) {
 void weir_close(weir_vm *vm) {
   weir_saved saved;
   weir_enter(vm, &saved);
-  vm->limit = 0;
   lua_sethook(vm->main, NULL, 0, 0);
   lua_setallocf(vm->main, vm->alloc, vm->alloc_data); // LuaJIT frees its arena only when it is its own
   lua_close(vm->main);
@@ -214,6 +224,7 @@ void weir_enter(weir_vm *vm, weir_saved *saved) {
   saved->depth = vm->depth;
   saved->running = weir_running;
   vm->inside = NULL;
+  vm->limit = 0; // our own small allocations must succeed; weir_apply_limit ends this
   weir_running = vm;
   if (vm->running == 0) {
     vm->current = vm->main;
@@ -228,6 +239,7 @@ void weir_leave(weir_vm *vm, weir_saved *saved) {
   __atomic_store_n(&vm->running, vm->running - 1, __ATOMIC_RELEASE);
   if (vm->running == 0) weir_next_call(vm);
   weir_running = saved->running;
+  vm->limit = vm->hard_limit;
   vm->current = saved->current;
   vm->inside = saved->inside;
   vm->depth = saved->depth;
@@ -242,13 +254,17 @@ void weir_next_call(weir_vm *vm) {
   }
 }
 
-// Garbage must not use up the limit: near it everything is collected, at most once per eighth.
-void weir_collect_when_full(weir_vm *vm, lua_State *L) {
-  if (!vm->limit || vm->used < vm->collect_at) return;
-  vm->collect_at = vm->limit; // should the collection raise
-  lua_gc(L, LUA_GCCOLLECT, 0);
-  size_t next = vm->used + vm->limit / 8, normal = vm->limit / 4 * 3;
-  vm->collect_at = next > normal ? next : normal;
+// Applies the limit from here on. Garbage must not use it up: near it everything is collected, at
+// most once per eighth.
+void weir_apply_limit(weir_vm *vm, lua_State *L) {
+  size_t limit = vm->hard_limit;
+  if (limit && vm->used >= vm->collect_at) {
+    vm->collect_at = limit; // should the collection raise
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    size_t next = vm->used + limit / 8, low = limit / 4 * 3, high = limit / 32 * 31;
+    vm->collect_at = next < low ? low : next > high ? high : next;
+  }
+  vm->limit = limit;
 }
 
 int weir_grow(weir_frame *f, size_t cap) {
@@ -265,7 +281,7 @@ static void note_entry(weir_vm *vm, lua_State *L, int i) {
   lua_Debug ar;
   lua_pushvalue(L, i);
   if (lua_getinfo(L, ">S", &ar))
-    weir_set_guess(vm, ar.source[0] == '@' || ar.source[0] == '=' ? ar.source + 1 : ar.short_src, ar.linedefined);
+    weir_set_guess(vm, weir_file(&ar), ar.linedefined);
 }
 
 enum { OP_CALL = 1, OP_CALL_REF, OP_LOAD, OP_SET, OP_GET, OP_COLLECT, OP_TYPE, OP_RECORD, OP_RELEASE };
@@ -304,7 +320,7 @@ static int run(lua_State *L) {
   request *q = lua_touserdata(L, 1);
   weir_vm *vm = q->vm;
   lua_settop(L, 0);
-  weir_collect_when_full(vm, L);
+  weir_apply_limit(vm, L);
   switch (weir_u32(&q->in)) {
   case OP_CALL:
     get_path(L, q, weir_u32(&q->in));

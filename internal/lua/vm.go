@@ -58,7 +58,7 @@ func (vm *VM) prepare(o Options) error {
 		if err != nil {
 			return nil, err
 		}
-		chunk, err := vm.Load("="+name+".lua", source)
+		chunk, err := vm.Load("=weir/"+name+".lua", source) // WEIR_PRELUDE
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ typedef struct weir_vm {
   int index;         // of the Go side
   lua_Alloc alloc;
   void *alloc_data;
-  size_t used, limit, collect_at;
+  size_t used, limit, hard_limit, collect_at;
   weir_frame *frames[WEIR_DEPTH];
   int depth;
   int hooked, exited, exit_code, quiet;
@@ -91,9 +91,12 @@ void weir_enter(weir_vm *vm, weir_saved *saved);
 void weir_leave(weir_vm *vm, weir_saved *saved);
 void weir_next_call(weir_vm *vm);
 int weir_handler(lua_State *L);
+#define WEIR_PRELUDE "=weir/" // how names of embedded chunks start
+const char *weir_file(const lua_Debug *ar);
+int weir_script_level(lua_State *L, int level, lua_Debug *ar);
 void weir_unseen_error(weir_vm *vm, lua_State *L);
 weir_vm *weir_of(lua_State *L);
-void weir_collect_when_full(weir_vm *vm, lua_State *L);
+void weir_apply_limit(weir_vm *vm, lua_State *L);
 int weir_grow(weir_frame *f, size_t cap);
 void weir_put(weir_buffer *b, const void *p, size_t n);
 void weir_put_u32(weir_buffer *b, uint32_t v);
@@ -127,7 +130,6 @@ void weir_arm(weir_vm *vm);
 int weir_position(weir_vm *vm);
 int weir_position_result(weir_vm *vm, int give_up);
 void weir_set_guess(weir_vm *vm, const char *file, int line);
-const char *weir_deadline_message(weir_vm *vm);
 
 // dispatch.c
 typedef struct {

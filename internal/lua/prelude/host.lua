@@ -15,13 +15,41 @@ function print(...)
   emit(concat(parts, "\t") .. "\n")
 end
 
+-- A coroutine resumed inside another takes C stack, which LuaJIT does not check.
+local running, resume, create, error = coroutine.running, coroutine.resume, coroutine.create, error
+local depth, max_depth = 0, 200
+
+local function leave(...)
+  depth = depth - 1
+  return ...
+end
+
+function coroutine.resume(co, ...)
+  if running() == nil then depth = 0 end -- an error may have passed by leave
+  if depth >= max_depth then return false, "C stack overflow" end
+  depth = depth + 1
+  return leave(resume(co, ...))
+end
+
+local safe_resume = coroutine.resume
+
+local function unwrap(ok, ...)
+  if ok then return ... end
+  error((...), 0)
+end
+
+function coroutine.wrap(f)
+  local co = create(f)
+  return function(...) return unwrap(safe_resume(co, ...)) end
+end
+
 -- Hooks do not see compiled code: the loop compiled last is where a state that does not answer may be.
 local guess, funcinfo = jit.guess, require("jit.util").funcinfo
 jit.guess = nil
 jit.attach(function(what, _, func, pc)
   if what ~= "start" then return end
   local info = funcinfo(func, pc)
-  if info.source and info.currentline then guess((info.source:gsub("^[@=]", "")), info.currentline) end
+  if info.source and info.currentline and info.source:sub(1, 6) ~= "=weir/" then guess((info.source:gsub("^[@=]", "")), info.currentline) end
 end, "trace")
 
 -- io.write and the methods of files are left as they are unless the file is standard output.
