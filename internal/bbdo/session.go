@@ -41,6 +41,7 @@ type session struct {
 	batch   []event.Event
 	lastAck time.Time
 	unacked int64 // durable or skipped, and not yet acknowledged
+	mute    bool  // a write failed, and may have left half a packet
 
 	since          time.Time
 	events         atomic.Int64
@@ -70,7 +71,7 @@ func (s *session) run(ctx context.Context) error {
 		s.linger(ctx)
 		return nil
 	}
-	if s.unacked > 0 {
+	if s.unacked > 0 && !s.mute {
 		err = errors.Join(err, s.acknowledge())
 	}
 	return err
@@ -231,10 +232,12 @@ func (s *session) acknowledge() error {
 
 func (s *session) send(e event.Event) error {
 	s.link.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := s.out.Write(e); err != nil {
-		return err
+	err := s.out.Write(e)
+	if err == nil {
+		err = s.out.Flush()
 	}
-	return s.out.Flush()
+	s.mute = err != nil
+	return err
 }
 
 // linger waits for the peer to close.
