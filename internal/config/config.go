@@ -28,6 +28,7 @@ type Config struct {
 	HTTP       HTTP
 	StatsD     StatsD
 	Timeseries Timeseries
+	Events     Events
 
 	file      string              // where it came from, "" for the defaults
 	positions map[string]position // of the options that were given, by path
@@ -92,6 +93,7 @@ func Default() *Config {
 		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
 		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
 		Timeseries: Timeseries{Write: []string{"store"}, Read: "store", MaxSeries: 5_000_000},
+		Events:     defaultEvents(),
 	}
 }
 
@@ -171,6 +173,7 @@ func (c *Config) check(d *decoder) {
 		}
 		seen[l] = true
 	}
+	c.checkEvents(d)
 	only := make(map[string]bool) // kinds that write to one place wherever they are configured
 	for i, b := range c.StatsD.Backends {
 		path := index("statsd.backends", i)

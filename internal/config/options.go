@@ -17,11 +17,13 @@ func root(c *Config) section {
 				doc: "Where the store keeps its files. It is made when it is missing; relative to the directory Weir is started in."},
 			{name: "log", value: logSection(&c.Log), doc: "The log, on standard error."},
 			{name: "http", value: httpSection(&c.HTTP), doc: "The HTTP API, the status page and `/metrics`."},
-			{name: "sources", value: sourcesSection(&c.StatsD), doc: "What takes data in."},
+			{name: "sources", value: sourcesSection(c), doc: "What takes data in."},
 			{name: "statsd", value: statsdSection(&c.StatsD), doc: "What happens to StatsD metrics."},
 			{name: "timeseries", value: timeseriesSection(&c.Timeseries), doc: "Where series live."},
+			{name: "stream", value: streamSection(&c.Events.Stream), doc: "Where events are kept until every connector has them. It is started when `sources.bbdo` or `connectors` has an entry."},
+			{name: "connectors", value: connectorList(&c.Events.Connectors), doc: "Centreon stream connectors: scripts that get events, each in a process of its own. See [connectors](connectors.md)."},
 		},
-		later: []string{"connectors", "monitors", "collectors", "stream", "script"},
+		later: []string{"monitors", "collectors", "script"},
 	}
 }
 
@@ -49,7 +51,8 @@ func httpSection(h *HTTP) section {
 	}}
 }
 
-func sourcesSection(s *StatsD) section {
+func sourcesSection(c *Config) section {
+	s := &c.StatsD
 	return section{
 		options: []option{
 			{name: "statsd", value: list[statsd.Listen]{to: &s.Listen, what: "sockets", entry: func(l *statsd.Listen) value {
@@ -60,8 +63,10 @@ func sourcesSection(s *StatsD) section {
 						doc: "Permissions of a Unix socket. When not given, they are what the umask leaves."},
 				}}
 			}}, doc: "Sockets on which StatsD lines arrive; an empty list turns StatsD off.", example: `[{listen: "udp://:8125"}, {listen: "unix:///run/weir.sock", mode: 0660}]`},
+			{name: "bbdo", value: bbdoSources(&c.Events.BBDO), example: `[{listen: "tcp://:5669"}]`,
+				doc: "Sockets on which Centreon pollers connect; none unless given."},
 		},
-		later: []string{"bbdo", "netflow", "sflow", "ipfix"},
+		later: []string{"netflow", "sflow", "ipfix"},
 	}
 }
 

@@ -1,0 +1,90 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/internal/connector"
+)
+
+func TestConnectors(t *testing.T) {
+	t.Setenv("TOKEN", "s3cret")
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "weir.yaml")
+	text := `
+sources:
+  bbdo: [{listen: "tcp://127.0.0.1:5669", synthesize: false}]
+stream: {max_size: 1GiB, max_age: 1d, drop_oldest: true}
+connectors:
+  - name: influx
+    script: influx.lua
+    parameters: {port: 8086, ratio: 0.5, token: "${TOKEN}", pw: {file: ` + secret + `}, text: "1"}
+    categories: [neb, "storage:pb_metric"]
+    bbdo_version: 2.0.0
+    queue_size: 5
+    call_timeout: 1s
+    memory: 64MiB
+    errors: 7
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Connector{
+		Setup: connector.Setup{
+			Name: "influx", Script: "influx.lua", Categories: []string{"neb", "storage:pb_metric"}, BBDO: "2.0.0", Queue: 5, Call: time.Second,
+			Parameters: []connector.Parameter{
+				{Name: "port", Number: 8086, Numeric: true}, {Name: "ratio", Number: 0.5, Numeric: true},
+				{Name: "token", Text: "s3cret"}, {Name: "pw", Text: "hush"}, {Name: "text", Text: "1"},
+			},
+		},
+		Files: []File{{3, secret}}, Memory: 64 << 20, Errors: 7,
+	}
+	if diff := cmp.Diff([]Connector{want}, c.Events.Connectors); diff != "" {
+		t.Error(diff)
+	}
+	if s := c.Events.Stream; s.MaxBytes != 1<<30 || s.MaxAge != 24*time.Hour || !s.DiscardOld || !c.Events.Runs() || c.Events.BBDO[0].Synthesize {
+		t.Errorf("%+v", c.Events)
+	}
+	if Default().Events.Runs() {
+		t.Error("events run without being configured")
+	}
+}
+
+func TestMistakesOfConnectors(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		_, err := Parse("weir.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\nerror %v\nwant  %s", text, err, want)
+		}
+	}
+	one := func(more string) string { return "connectors: [{name: a, script: a.lua" + more + "}]" }
+	f("connectors: [{name: a}]", `weir.yaml:1:14: cannot use connectors[0] without the key "script"`)
+	f("connectors: [{name: a b, script: x}]", "it must be 1 to 64 letters")
+	f("connectors: [{name: .., script: x}]", "it must be 1 to 64 letters")
+	f("connectors: [{name: a, script: x}, {name: a, script: y}]", "a connector before it has this name")
+	f(one(", parameters: {verbose: true}"), "scripts take text and numbers only; did you mean 1?")
+	f(one(", parameters: {a: 1, a: 2}"), "given twice")
+	f(one(", parameters: {a: [1]}"), "it must be text, not a list")
+	f(one(", parameters: {a: {fil: x}}"), `did you mean "file"?`)
+	f(one(", parameters: 7"), "it must be a mapping of names to values")
+	f(one(`, parameters: {a: "${NO_SUCH}"}`), "the environment has no variable")
+	f(one(", bbdo_version: 2"), `it must be "3.0.1", "3.0.0" or "2.0.0"`)
+	f(`sources: {bbdo: [{listen: "udp://:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://:5669"?`)
+	f(`sources: {bbdo: [{listen: "tcp://:5669", tls: {mode: required}}]}`, "without cert and key")
+	f(`sources: {bbdo: [{listen: "tcp://:5669"}, {listen: "tcp://:5669"}]}`, "an entry before it is the same")
+	f("stream: {max_size: 1B}", "it must be at least 1MiB")
+}
