@@ -131,7 +131,7 @@ func TestPositionGuess(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		vm.DoString("@hot.lua", "local x = 0\nrunning()\nfor i = 1, 3e9 do\n x = x + i % 3\nend")
+		vm.DoString("@hot.lua", "local x = 0\nrunning()\nfor i = 1, 3e8 do\n x = x + i % 3\nend")
 	}()
 	<-stop
 	time.Sleep(50 * time.Millisecond)

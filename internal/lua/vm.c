@@ -133,6 +133,7 @@ int weir_handler(lua_State *L) {
 // the handler itself failed. Where it was is a guess.
 void weir_unseen_error(weir_vm *vm, lua_State *L) {
   if (vm->error.message.len) return;
+  vm->collect_at = vm->hard_limit / 4 * 3; // it may have been memory
   size_t n;
   const char *s = lua_tolstring(L, -1, &n);
   set_error(vm, s ? s : "error in error handling", s ? n : 23);
@@ -254,15 +255,16 @@ void weir_next_call(weir_vm *vm) {
   }
 }
 
-// Applies the limit from here on. Garbage must not use it up: near it everything is collected, at
-// most once per eighth.
+// Applies the limit from here on. Garbage must not use it up: near it everything is collected, and
+// again when half of what was left is used.
 void weir_apply_limit(weir_vm *vm, lua_State *L) {
   size_t limit = vm->hard_limit;
   if (limit && vm->used >= vm->collect_at) {
     vm->collect_at = limit; // should the collection raise
     lua_gc(L, LUA_GCCOLLECT, 0);
-    size_t next = vm->used + limit / 8, low = limit / 4 * 3, high = limit / 32 * 31;
-    vm->collect_at = next < low ? low : next > high ? high : next;
+    size_t left = limit > vm->used ? limit - vm->used : 0, low = limit / 4 * 3;
+    vm->collect_at = vm->used + left / 2 + limit / 128;
+    if (vm->collect_at < low) vm->collect_at = low;
   }
   vm->limit = limit;
 }
