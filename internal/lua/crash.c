@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-extern __thread weir_vm *weir_running;
-
 static void say(const char *file, int line) {
   char text[320];
   int n = snprintf(text, sizeof text, "weir-at: %.256s:%d\n", file, line);

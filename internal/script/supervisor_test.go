@@ -436,3 +436,12 @@ func TestDaemonKilled(t *testing.T) {
 	_ = daemon.Wait()
 	gone(t, pid)
 }
+
+func TestServeByHand(t *testing.T) {
+	host := exec.Command("/proc/self/exe")
+	host.Env = append(os.Environ(), childVariable+"=probe")
+	out, err := host.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "a script host is started by weir, not by hand") {
+		t.Errorf("%v, %s", err, out)
+	}
+}
