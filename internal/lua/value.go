@@ -1,7 +1,6 @@
 package lua
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 )
@@ -81,12 +80,10 @@ func number(f float64) Value {
 // function returned, with the position of the caller in front: see Throw and ArgumentError for others.
 type Function func(*Call) (int, error)
 
-// Type of a Go-backed userdata.
+// ObjectType is a type of userdata backed by Go values.
 type ObjectType struct {
 	Name    string
 	Methods map[string]Function // names starting with "__" are metamethods
 	// Close is called once, when Lua has collected the userdata or the VM is closed. It must not use the VM.
 	Close func(value any)
 }
-
-func errorOf(format string, args ...any) *Error { return &Error{Message: fmt.Sprintf(format, args...)} }
