@@ -170,3 +170,31 @@ func TestBytesPerValueOnDisk(t *testing.T) {
 		t.Errorf("%.2f bytes per value, want at most 2", perValue)
 	}
 }
+
+// Between the removal of a series and its commit, an append must not find the
+// record that is still in the database.
+func TestRemovedSeriesIsNotFoundAgain(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.resident = 1 })
+	for _, host := range []string{"a", "b", "c", "d"} {
+		s.feed(load, []string{host}, 60, 1)
+	}
+	for range 3 { // until most of them are in the database alone
+		s.feed(load, []string{"d"}, 120, 2)
+		s.checkpoint()
+	}
+	d := s.current.Load()
+	d.mu.Lock()
+	if d.dictionary.inside == 4 {
+		t.Error("nothing was evicted")
+	}
+	g := d.group()
+	sc := d.schemas["host:load"]
+	if err := d.remove(g, sc, 1, string(encodeTags(nil, a))); err != nil {
+		t.Error(err)
+	}
+	again, err := d.resolve(g, sc, &timeseries.Point{Schema: load, Time: epoch + 60, Tags: a, Values: []float64{1}})
+	if err != nil || again.id == 1 {
+		t.Errorf("series %d was found again: %v", again.id, err)
+	}
+	d.mu.Unlock()
+}
