@@ -31,6 +31,7 @@ type Dependencies struct {
 	Sources func() []Source // what takes data in
 	Stats   func() Stats    // what the store holds
 	Scripts http.Handler    // answers /api/v1/scripts, nil for an unknown path
+	Queues  http.Handler    // answers /api/v1/queues and below, nil without a stream
 
 	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
 	Token string
@@ -102,6 +103,10 @@ func New(d Dependencies) http.Handler {
 	closed.Handle("GET /metrics", d.Registry.Handler())
 	if d.Scripts != nil {
 		closed.Handle("GET /api/v1/scripts", d.Scripts)
+	}
+	if d.Queues != nil {
+		closed.Handle("GET /api/v1/queues", d.Queues)
+		closed.Handle("GET /api/v1/queues/verify", d.Queues)
 	}
 	closed.HandleFunc("GET /{$}", s.page)
 	closed.HandleFunc("/", unknownPath)

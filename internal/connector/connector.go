@@ -49,10 +49,10 @@ type Connector struct {
 type ender struct{ cancel context.CancelFunc }
 
 // New returns a connector. Nothing runs before Start.
-func New(setup Setup, budget script.Budget, events *stream.Stream, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) (*Connector, error) {
+func New(setup Setup, budget script.Budget, events *stream.Stream, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *Connector {
 	payload, err := json.Marshal(setup)
 	if err != nil {
-		return nil, fmt.Errorf("cannot set up connector %q: %w", setup.Name, err)
+		panic("BUG: cannot encode a setup: " + err.Error())
 	}
 	c := &Connector{
 		setup: setup, stream: events,
@@ -63,7 +63,7 @@ func New(setup Setup, budget script.Budget, events *stream.Stream, scripts *scri
 	c.ledger.Hold(func() int64 { return int64(c.taken.Load() - c.counted.Load()) })
 	spec := script.Spec{Name: setup.Name, API: API, Path: setup.Script, Setup: payload, Budget: budget}
 	c.supervisor = script.New(spec, c, scripts, log)
-	return c, nil
+	return c
 }
 
 // Start opens the position in the stream and starts the script. The stream must run.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -36,9 +37,11 @@ type Daemon struct {
 	failed   chan error
 	notReady atomic.Pointer[string] // why; nil when everything is up
 
-	store  *store.Store // nil when no series are kept
-	web    *web
-	intake *intake // nil without a source
+	store   *store.Store // nil when no series are kept
+	web     *web
+	intake  *intake // nil without a StatsD source
+	events  *events // nil without a BBDO source and without connectors
+	scripts *script.Registry
 
 	running []part // what Start started, in this order
 
@@ -75,6 +78,10 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if len(cfg.StatsD.Listen) > 0 {
 		d.intake = newIntake(cfg, d.store, d.registry, log, options.Stdout)
 	}
+	d.scripts = script.NewRegistry(d.registry)
+	if cfg.Events.Runs() {
+		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
+	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
 }
@@ -83,6 +90,10 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 func (d *Daemon) dependencies() api.Dependencies {
 	deps := api.Dependencies{
 		Registry: d.registry, Log: d.log, Version: d.options.Version, Started: d.created, Ready: d.ready, Sources: d.sources,
+	}
+	deps.Scripts = d.scripts
+	if d.events != nil {
+		deps.Queues = d.events.stream.Handler()
 	}
 	if d.store != nil {
 		deps.Driver, deps.Catalog = d.store, d.store
@@ -103,6 +114,9 @@ func (d *Daemon) parts() []part {
 		parts = append(parts, part{"store", d.openStore, d.store.Stop, storePatience}, part{"upkeep", upkeep.start, upkeep.stop, webPatience})
 	}
 	parts = append(parts, part{"http", d.web.start, d.web.stop, webPatience})
+	if d.events != nil {
+		parts = append(parts, d.events.parts()...)
+	}
 	if d.intake != nil {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
 	}
@@ -141,6 +155,9 @@ func (d *Daemon) where() []any {
 		if address := d.intake.management(); address != "" {
 			args = append(args, "management", address)
 		}
+	}
+	if d.events != nil && len(d.events.listeners) > 0 {
+		args = append(args, "bbdo", strings.Join(d.events.listening(), " "))
 	}
 	if d.store != nil {
 		args = append(args, "data", d.started.Data)
@@ -194,10 +211,17 @@ func (d *Daemon) ready() error {
 }
 
 func (d *Daemon) sources() []api.Source {
-	if d.intake == nil || d.ready() != nil {
+	if d.ready() != nil {
 		return nil
 	}
-	return []api.Source{d.intake.source()}
+	var sources []api.Source
+	if d.intake != nil {
+		sources = append(sources, d.intake.source())
+	}
+	if d.events != nil && len(d.events.listeners) > 0 {
+		sources = append(sources, d.events.source())
+	}
+	return sources
 }
 
 // Reload applies the options of cfg that can change while Weir runs, and says

@@ -1,6 +1,9 @@
 -- broker.json_encode (5.3.1) in Lua, so that LuaJIT compiles it.
 local event_json = ...
 local type, tostring, next, error, select = type, tostring, next, error, select
+-- Not next itself: the loop LuaJIT makes of that ends early now and then when it is compiled.
+local function each(t, k) return next(t, k) end
+
 local find, gsub, format, byte, concat = string.find, string.gsub, string.format, string.byte, table.concat
 
 local short = { ['"'] = '\\"', ["\\"] = "\\\\", ["\t"] = "\\t", ["\r"] = "\\r", ["\n"] = "\\n" }
@@ -32,7 +35,7 @@ local function encode(v, out, n, depth)
     elseif first == 1 then
       out[n] = "["
       local separator = false
-      for k, x in next, v do
+      for k, x in each, v do
         if type(k) == "number" then
           if separator then
             n = n + 1
@@ -46,7 +49,7 @@ local function encode(v, out, n, depth)
       out[n] = "]"
     else
       local before = "{"
-      for k, x in next, v do
+      for k, x in each, v do
         local key = type(k)
         if key ~= "string" then
           if key ~= "number" then error("json_encode: a key of a table is a " .. key .. ", it must be a string or a number", 0) end

@@ -1,0 +1,208 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/weirhq/weir/internal/api"
+	"github.com/weirhq/weir/internal/bbdo"
+	"github.com/weirhq/weir/internal/broker"
+	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/event"
+	"github.com/weirhq/weir/internal/script"
+	"github.com/weirhq/weir/internal/store"
+	"github.com/weirhq/weir/internal/stream"
+	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
+)
+
+const (
+	pointsStep     = 60        // seconds of centreon:* series: the usual time between two checks
+	streamPatience = 2 * time.Second
+	scriptPatience = 3 * time.Second // of a connector's last flush
+	bbdoPatience   = time.Second
+)
+
+// events is the event path: from pollers through the stream to connectors, and
+// from statuses to series.
+type events struct {
+	config   *config.Config
+	registry *telemetry.Registry
+	log      *slog.Logger
+	driver   timeseries.Driver // nil when no series are kept
+	limited  *telemetry.Limited
+
+	stream     *stream.Stream
+	scripts    *script.Registry
+	connectors []*connector.Connector
+	listeners  []*bbdo.Listener
+
+	mu          sync.Mutex // for what follows: one poller's events at a time
+	cache       *broker.Cache
+	file        *broker.File
+	synthesizer *broker.Synthesizer
+	points      *broker.Points
+	room        []event.Event
+}
+
+func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *events {
+	c := cfg.Events.Stream
+	c.Path = filepath.Join(cfg.Data, "stream")
+	e := &events{
+		config: cfg, registry: reg, log: log, scripts: scripts, stream: stream.New(c, reg, log),
+		limited: telemetry.NewLimited(log, time.Minute, 5),
+	}
+	if s != nil {
+		e.driver = s
+	}
+	e.cache = broker.NewCache(log)
+	e.points = broker.NewPoints(e.cache, pointsStep, reg)
+	for _, c := range cfg.Events.Connectors {
+		e.connectors = append(e.connectors, e.connector(c))
+	}
+	for i, b := range cfg.Events.BBDO {
+		name := "bbdo"
+		if i > 0 {
+			name = fmt.Sprintf("bbdo.%d", i+1)
+		}
+		e.listeners = append(e.listeners, bbdo.NewListener(bbdo.Config{
+			Name: name, Address: b.Listen.Address, TLS: b.TLS, Compression: true,
+			Identity: bbdo.Identity{BrokerName: "weir", PeerType: bbdo.Broker},
+		}, e.sink(b.Synthesize), reg, log))
+	}
+	return e
+}
+
+func (e *events) connector(c config.Connector) *connector.Connector {
+	setup := c.Setup
+	setup.Cache = filepath.Join(e.config.Data, "connectors", setup.Name+".cache")
+	budget := script.DefaultBudget()
+	budget.Soft = 0 // the script half raises the error, in the call that takes long
+	budget.Hard = 2*setup.Call + time.Minute
+	budget.Memory, budget.Errors = int64(c.Memory), c.Errors
+	return connector.New(setup, budget, e.stream, e.scripts, e.registry, e.log)
+}
+
+// parts are the components of the event path in the order they start.
+func (e *events) parts() []part {
+	parts := []part{{"stream", e.openStream, e.closeStream, streamPatience}}
+	for i, c := range e.connectors {
+		name := fmt.Sprintf("connectors[%d]", i)
+		parts = append(parts, part{"connector " + e.config.Events.Connectors[i].Name, func(ctx context.Context) error {
+			if err := c.Start(ctx); err != nil {
+				return e.config.Fail(name, err)
+			}
+			return nil
+		}, c.Stop, scriptPatience})
+	}
+	for i, l := range e.listeners {
+		name := fmt.Sprintf("sources.bbdo[%d]", i)
+		parts = append(parts, part{"bbdo", func(ctx context.Context) error {
+			if err := l.Start(context.WithoutCancel(ctx)); err != nil {
+				return e.config.Fail(name, err)
+			}
+			return nil
+		}, l.Stop, bbdoPatience})
+	}
+	return parts
+}
+
+// openStream opens what is on disk: the stream, and what the broker knows.
+func (e *events) openStream(ctx context.Context) error {
+	dir := filepath.Join(e.config.Data, "broker")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return e.config.Fail("data", err)
+	}
+	file, err := broker.OpenFile(filepath.Join(dir, "cache"), e.cache, e.log)
+	if err != nil {
+		return e.config.Fail("data", err)
+	}
+	synthesizer, err := broker.OpenSynthesizer(filepath.Join(dir, "numbers"), e.cache, e.log)
+	if err != nil {
+		return e.config.Fail("data", errors.Join(err, file.Close()))
+	}
+	e.file, e.synthesizer = file, synthesizer
+	if err := e.stream.Start(ctx); err != nil {
+		return e.config.Fail("stream", errors.Join(err, file.Close(), synthesizer.Close()))
+	}
+	return nil
+}
+
+func (e *events) closeStream(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return errors.Join(e.stream.Stop(ctx), e.synthesizer.Close(), e.file.Close())
+}
+
+// sink takes what one poller sent: it is durable, with what is made of it and with
+// what the broker learned from it, before the poller is acknowledged.
+func (e *events) sink(synthesize bool) bbdo.Sink {
+	return func(ctx context.Context, _ bbdo.Info, list []event.Event) error {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for i := range list {
+			e.cache.Update(list[i])
+		}
+		if err := e.file.Flush(); err != nil {
+			return err
+		}
+		all := list
+		if synthesize {
+			var err error
+			if all, err = e.synthesizer.Append(e.room[:0], list); err != nil {
+				return err
+			}
+			e.room = all[:0]
+		}
+		if err := e.stream.Append(ctx, all); err != nil {
+			e.synthesizer.Undo()
+			return err
+		}
+		e.keepPoints(ctx, list)
+		return nil
+	}
+}
+
+// keepPoints stores the series of statuses. Events do not wait for it when it
+// cannot be done: the stream has them.
+func (e *events) keepPoints(ctx context.Context, list []event.Event) {
+	if e.driver == nil {
+		return
+	}
+	points := e.points.Of(list)
+	if len(points) == 0 {
+		return
+	}
+	if err := e.driver.Append(ctx, points); err != nil {
+		e.limited.Warn("cannot store points of statuses", "points", len(points), "error", err)
+	}
+}
+
+// listening is where pollers connect, as URLs.
+func (e *events) listening() []string {
+	var urls []string
+	for _, l := range e.listeners {
+		urls = append(urls, "tcp://"+l.Addr().String())
+	}
+	return urls
+}
+
+// source is what the status page shows of pollers.
+func (e *events) source() api.Source {
+	s := api.Source{Name: "bbdo", Listen: e.listening()}
+	for _, l := range e.listeners {
+		for _, c := range l.Status() {
+			if c.LastEvent.After(s.LastInput) {
+				s.LastInput = c.LastEvent
+			}
+		}
+	}
+	return s
+}
