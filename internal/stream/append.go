@@ -210,6 +210,7 @@ func (s *Stream) publish(data []byte, count int) error {
 			s.mu.Lock()
 			s.stale = true // it may be stored all the same
 			s.mu.Unlock()
+			l.failed.Store(true)
 			return fmt.Errorf("the server did not confirm: %w", err)
 		}
 	}

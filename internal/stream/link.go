@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -36,6 +37,7 @@ type link struct {
 	js     jetstream.JetStream
 	events jetstream.Stream
 	marks  jetstream.Stream // the positions of consumers
+	failed atomic.Bool      // a message was not confirmed
 }
 
 func eventSubject(name string) string { return name + ".events" }
@@ -141,9 +143,11 @@ func (l *link) close() {
 	}
 }
 
-// alive reports whether the server can still store. The embedded one switches
-// JetStream off after a failed write, such as on a full disk.
-func (l *link) alive() bool { return l.server == nil || l.server.JetStreamEnabled() }
+// alive reports whether the server can still store. After a failed write, such
+// as on a full disk, the embedded one stores nothing more until it is opened again.
+func (l *link) alive() bool {
+	return l.server == nil || l.server.JetStreamEnabled() && !l.failed.Load()
+}
 
 // room checks that size bytes more leave the reserve free.
 func (l *link) room(size int) error {

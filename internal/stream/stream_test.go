@@ -28,7 +28,7 @@ type fixture struct {
 func start(t testing.TB, cfg Config) fixture {
 	t.Helper()
 	reg := telemetry.NewRegistry()
-	s := New(cfg, reg, slog.New(slog.DiscardHandler))
+	s := New(cfg, reg, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err := s.Start(bg); err != nil {
 		t.Fatal(err)
 	}
