@@ -2,6 +2,7 @@ package connector
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weirhq/weir/internal/event"
@@ -45,9 +46,11 @@ end`, nil)
 			t.Errorf("%s: %v of 3000 events were not visited whole, errors %q", length, got, r.errors)
 		}
 	}
+	encoder := strings.ReplaceAll(brokerPrelude, "in each, v do", "in pairs(v) do")
 	for range 10 { // it depends on when something is compiled
 		f(`return #broker.json_encode(d) / 10`)
 		f(`local n = 0 for k, v in pairs(d) do n = n + #tostring(k) end return n`)
+		f(`encoder = encoder or (function(...) ` + encoder + ` end)() return #encoder(d) / 10`)
 		f(`if next(d) == nil then return 0 end
 local function walk(v, out)
   if type(v) == "table" then

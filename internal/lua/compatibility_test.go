@@ -31,7 +31,7 @@ func TestCompatibility(t *testing.T) {
 		"(function() local n = 0 for i, v in ipairs(setmetatable({}, {__index = function(t, i) if i < 4 then return i end end})) do n = n + v end return n end)() == 6",
 		"(function() local n = 0 for k in pairs(setmetatable({a = 1}, {__metatable = 'locked'})) do n = n + 1 end return n end)() == 1",
 		"(function() local n = 0 for i, v in ipairs({1, 2, nil, 4}) do n = n + v end return n end)() == 3",
-		"(pairs({})) == next",
+		"(pairs({}))({ a = 1 }) == 'a'",
 		"select(2, pcall(pairs)):find('table expected, got nil')",
 		"select(2, pcall(ipairs)):find('table expected')",
 		"select(2, pcall(pairs, 'x')):find('table expected, got string')",

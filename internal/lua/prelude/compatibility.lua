@@ -3,7 +3,10 @@ local select, type, floor, getmetatable = select, type, math.floor, getmetatable
 local raw_metatable, next, raw_ipairs = debug.getmetatable, next, ipairs
 local char, byte, concat = string.char, string.byte, table.concat
 
--- For tables without a metatable these return what the originals do, so loops compile as before.
+-- LuaJIT makes a special loop of for ... in pairs(t). When it compiles one that is in a function which
+-- calls itself, the loop can end at once (versions of 2022). With a function that is not next it does not.
+local function each(t, k) return next(t, k) end
+
 function pairs(t)
   if getmetatable(t) ~= nil then
     local meta = raw_metatable(t)
@@ -16,7 +19,7 @@ function pairs(t)
   if type(t) ~= "table" then
     error("bad argument #1 to 'pairs' (table expected, got " .. (t == nil and "nil" or type(t)) .. ")", 2)
   end
-  return next, t, nil
+  return each, t, nil
 end
 
 function ipairs(t)
