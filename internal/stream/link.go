@@ -325,6 +325,9 @@ func (g *serverLog) Noticef(format string, v ...any) {
 	g.log.Debug("stream: " + strings.TrimSpace(fmt.Sprintf(format, v...)))
 }
 func (g *serverLog) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Maximum payloads over") {
+		return // they are wanted: an event may be that large
+	}
 	g.limited.Warn("stream: " + fmt.Sprintf(format, v...))
 }
 func (g *serverLog) Errorf(format string, v ...any) {
