@@ -16,11 +16,11 @@ import (
 func scriptCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "script",
-		Short: "Look at scripts",
+		Short: "Look at scripts, and run one",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(scriptListCommand())
+	cmd.AddCommand(scriptListCommand(), scriptRunCommand())
 	return cmd
 }
 

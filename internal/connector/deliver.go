@@ -222,25 +222,33 @@ func (s *Script) report(e *lua.RecordError) {
 // first and then about once in a second.
 func (s *Script) Flush() error {
 	if s.flushes {
-		s.out.Begin("flush")
-		results, err := s.vm.Call("flush")
-		if exit := new(lua.ExitError); errors.As(err, &exit) {
+		if _, _, err := s.flush(); err != nil {
 			return err
-		}
-		if err != nil {
-			s.out.Error(asScriptError(err))
-			return nil
-		}
-		done, ok := false, false
-		if len(results) > 0 {
-			done, ok = results[0].(bool)
-		}
-		if !ok {
-			s.out.Error(&script.Error{Message: "lua: 'flush' must return a boolean", File: s.setup.Script})
-		}
-		if done && s.pending > 0 {
-			s.acknowledge(s.next - 1)
 		}
 	}
 	return s.run()
+}
+
+// flush calls flush and acknowledges when it returns true. ok is false when it
+// did not return a boolean. The error is that the script called os.exit.
+func (s *Script) flush() (done, ok bool, err error) {
+	s.out.Begin("flush")
+	results, err := s.vm.Call("flush")
+	if exit := new(lua.ExitError); errors.As(err, &exit) {
+		return false, false, err
+	}
+	if err != nil {
+		s.out.Error(asScriptError(err))
+		return false, false, nil
+	}
+	if len(results) > 0 {
+		done, ok = results[0].(bool)
+	}
+	if !ok {
+		s.out.Error(&script.Error{Message: "lua: 'flush' must return a boolean", File: s.setup.Script})
+	}
+	if done && s.pending > 0 {
+		s.acknowledge(s.next - 1)
+	}
+	return done, ok, nil
 }
