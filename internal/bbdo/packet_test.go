@@ -75,6 +75,21 @@ func readAll(stream []byte, piece, limit int) (events []event.Event, r *Reader, 
 	}
 }
 
+// difference describes the first difference between two lists of events. (cmp
+// compares payloads byte by byte, which takes seconds for large ones.)
+func difference(want, got []event.Event) string {
+	for i := range min(len(want), len(got)) {
+		w, g := want[i], got[i]
+		if w.Type != g.Type || w.Source != g.Source || w.Destination != g.Destination || !bytes.Equal(w.Payload, g.Payload) {
+			return fmt.Sprintf("event %d: want %.200v, got %.200v", i, w, g)
+		}
+	}
+	if len(want) != len(got) {
+		return fmt.Sprintf("want %d events, got %d", len(want), len(got))
+	}
+	return ""
+}
+
 // pieces reads at most size bytes at a time.
 type pieces struct {
 	rest []byte
@@ -235,7 +250,7 @@ func TestLargeOutput(t *testing.T) {
 			if err != nil || len(events) != 2 {
 				t.Fatalf("%d events, %v", len(events), err)
 			}
-			if d := cmp.Diff(e, events[0]); d != "" {
+			if d := difference([]event.Event{e}, events[:1]); d != "" {
 				t.Error(d)
 			}
 			if r, err := event.Decode(events[0]); err != nil || len(r.Get("output").Text()) != 70000 {
@@ -256,7 +271,7 @@ func TestSplitSizes(t *testing.T) {
 		if err != nil || len(events) != 1 || r.Dropped() != 0 {
 			t.Fatalf("%d bytes: %d events, %v", size, len(events), err)
 		}
-		if d := cmp.Diff(e, events[0]); d != "" {
+		if d := difference([]event.Event{e}, events[:1]); d != "" {
 			t.Errorf("%d bytes: %s", size, d)
 		}
 	}
