@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/event"
+	"github.com/weirhq/weir/internal/stream"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -62,31 +63,46 @@ func (e *endless) Read(p []byte) (int, error) {
 // BenchmarkDecode measures a session: bytes to sink, every event checked, and
 // acknowledged.
 func BenchmarkDecode(b *testing.B) {
-	f := func(name string, e event.Event) {
-		b.Run(name, func(b *testing.B) {
-			const perCopy = 1000
-			one := AppendPackets(nil, e)
-			events := 0
-			sink := func(_ context.Context, _ Info, batch []event.Event) error { events += len(batch); return nil }
-			r := newReceiver(Config{Name: "benchmark"}, sink, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
-			conn := &endless{data: bytes.Repeat(one, perCopy), n: (b.N + perCopy - 1) / perCopy}
-			conn.in = bytes.NewReader(stop3)
-			reader := NewReader(conn, 0, nil)
-			s := newSession(r, &link{conn: conn, reader: reader, top: conn, version: V301})
-			b.ReportAllocs()
-			b.SetBytes(int64(len(one)))
-			b.ResetTimer()
-			start := time.Now()
-			if err := s.run(context.Background()); err != nil {
+	nothing := func(context.Context, Info, []event.Event) error { return nil }
+	b.Run("legacy", func(b *testing.B) { benchmarkSession(b, status(event.Legacy), nothing) })
+	b.Run("protobuf", func(b *testing.B) { benchmarkSession(b, status(event.Protobuf), nothing) })
+}
+
+// BenchmarkDurable measures the same into the durable stream.
+func BenchmarkDurable(b *testing.B) {
+	for _, family := range []event.Family{event.Legacy, event.Protobuf} {
+		b.Run(family.String(), func(b *testing.B) {
+			s := stream.New(stream.Config{Path: b.TempDir()}, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+			if err := s.Start(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			elapsed := time.Since(start)
-			if events < b.N {
-				b.Fatalf("%d events of %d", events, b.N)
+			defer s.Stop(context.Background())
+			if _, err := s.Consumer(b.Context(), "connector"); err != nil { // so that events are kept
+				b.Fatal(err)
 			}
-			b.ReportMetric(float64(events)/elapsed.Seconds()/1e6, "Mevents/s")
+			benchmarkSession(b, status(family), func(ctx context.Context, _ Info, events []event.Event) error { return s.Append(ctx, events) })
 		})
 	}
-	f("legacy", status(event.Legacy))
-	f("protobuf", status(event.Protobuf))
+}
+
+func benchmarkSession(b *testing.B, e event.Event, sink Sink) {
+	const perCopy = 1000
+	one := AppendPackets(nil, e)
+	r := newReceiver(Config{Name: "benchmark"}, sink, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+	conn := &endless{data: bytes.Repeat(one, perCopy), n: (b.N + perCopy - 1) / perCopy}
+	conn.in = bytes.NewReader(stop3)
+	s := newSession(r, &link{conn: conn, reader: NewReader(conn, 0, nil), top: conn, version: V301})
+	b.ReportAllocs()
+	b.SetBytes(int64(len(one)))
+	b.ResetTimer()
+	start := time.Now()
+	if err := s.run(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	elapsed := time.Since(start)
+	events := r.ledger.Snapshot().Passed
+	if events < int64(b.N) {
+		b.Fatalf("%d events of %d", events, b.N)
+	}
+	b.ReportMetric(float64(events)/elapsed.Seconds()/1e6, "Mevents/s")
 }
