@@ -13,18 +13,20 @@ import (
 	"github.com/weirhq/weir/internal/broker"
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/lua"
+	"github.com/weirhq/weir/internal/lua/modules"
 	"github.com/weirhq/weir/internal/script"
 )
 
 // Script is a loaded stream connector: the script half. It belongs to one goroutine,
 // except for Position and Interrupt.
 type Script struct {
-	setup  Setup
-	out    Output
-	vm     *lua.VM
-	cache  *broker.Cache
-	file   *broker.File // of the cache, nil to keep it in memory only
-	family event.Family
+	setup   Setup
+	out     Output
+	vm      *lua.VM
+	modules *modules.Modules
+	cache   *broker.Cache
+	file    *broker.File // of the cache, nil to keep it in memory only
+	family  event.Family
 
 	filter   string // "filter" when the script has a valid one
 	flushes  bool
@@ -85,6 +87,9 @@ func (s *Script) load() error {
 		return err
 	}
 	s.vm.SetDeadline(s.setup.Call)
+	if s.modules, err = modules.Register(s.vm, modules.Options{Call: s.setup.Call}); err != nil {
+		return err
+	}
 	log := outputLog(s.out)
 	s.cache = broker.NewCache(log)
 	if s.setup.Cache != "" {
@@ -244,7 +249,12 @@ func (s *Script) Position() string {
 }
 
 // Interrupt raises an error in the running call.
-func (s *Script) Interrupt() { s.vm.Interrupt() }
+func (s *Script) Interrupt() {
+	s.vm.Interrupt()
+	if s.modules != nil {
+		s.modules.Interrupt() // after it: what blocks in a module returns to a call that is to end
+	}
+}
 
 // Keep makes durable what the cache has learned of the configuration.
 func (s *Script) Keep() error {
@@ -258,6 +268,9 @@ func (s *Script) Keep() error {
 func (s *Script) Close() error {
 	if s.vm != nil {
 		s.vm.Close()
+	}
+	if s.modules != nil {
+		s.modules.Close()
 	}
 	if s.file == nil {
 		return nil
