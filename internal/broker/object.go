@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"bytes"
+	"encoding/binary"
 	"slices"
 
 	"github.com/weirhq/weir/internal/event"
@@ -48,10 +50,68 @@ func init() {
 	} {
 		layouts[t] = layout(t, name)
 	}
-	legacyHostStatusLayout, legacyServiceStatusLayout = layouts[legacyHostStatus], layouts[legacyServiceStatus]
+	legacyHostStatusLayout = layouts[legacyHostStatus]
 }
 
-var legacyHostStatusLayout, legacyServiceStatusLayout keyed
+var legacyHostStatusLayout keyed
+
+// route is the way from one field of a legacy payload to another: how many bytes
+// to pass over before each text in between, and after the last one.
+type route []int
+
+var (
+	statusToHost  = routeBetween(legacyServiceStatus, "", "host_id")
+	hostToService = routeBetween(legacyServiceStatus, "host_id", "service_id")
+)
+
+// routeBetween returns the route from the start of one field to that of another;
+// the name "" is the first field.
+func routeBetween(t event.Type, from, to string) route {
+	r := route{0}
+	d := event.Lookup(t)
+	on := from == ""
+	for i := range d.Fields {
+		f := &d.Fields[i]
+		if f.Name == to {
+			break
+		}
+		if on = on || f.Name == from; !on || f.OffWire {
+			continue
+		}
+		switch f.Kind {
+		case event.Bool:
+			r[len(r)-1]++
+		case event.Int16:
+			r[len(r)-1] += 2
+		case event.Int32, event.Uint32:
+			r[len(r)-1] += 4
+		case event.Uint64, event.Time:
+			r[len(r)-1] += 8
+		default: // text that ends in NUL
+			r = append(r, 0)
+		}
+	}
+	return r
+}
+
+// walk returns the payload from the route's end on, nil when it is too short.
+func (r route) walk(b []byte) []byte {
+	for i, skip := range r {
+		if len(b) < skip {
+			return nil
+		}
+		b = b[skip:]
+		if i == len(r)-1 {
+			break
+		}
+		end := bytes.IndexByte(b, 0)
+		if end < 0 {
+			return nil
+		}
+		b = b[end+1:]
+	}
+	return b
+}
 
 // hostOf returns the host an event is about.
 func hostOf(e *event.Event) uint64 {
@@ -72,18 +132,24 @@ func hostOf(e *event.Event) uint64 {
 
 // serviceOf returns the service an event is about; see hostOf.
 func serviceOf(e *event.Event) pair {
-	l := &legacyServiceStatusLayout
-	if e.Type != legacyServiceStatus {
-		if e.Type != legacyService {
-			if host, rest := leading(e.Payload, 1); rest != nil {
-				if service, rest := leading(rest, 2); rest != nil {
-					return pair{host, service}
-				}
+	switch e.Type {
+	case legacyServiceStatus:
+		if rest := statusToHost.walk(e.Payload); len(rest) >= 4 {
+			host := binary.BigEndian.Uint32(rest)
+			if rest = hostToService.walk(rest); len(rest) >= 4 {
+				return pair{uint64(host), uint64(binary.BigEndian.Uint32(rest))}
 			}
 		}
-		other := layouts[e.Type]
-		l = &other
+		return pair{}
+	case legacyService:
+	default:
+		if host, rest := leading(e.Payload, 1); rest != nil {
+			if service, rest := leading(rest, 2); rest != nil {
+				return pair{host, service}
+			}
+		}
 	}
+	l := layouts[e.Type]
 	host, _ := e.Int(l.host)
 	service, _ := e.Int(l.service)
 	return pair{uint64(host), uint64(service)}
