@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/event"
@@ -104,12 +105,15 @@ func (p *poller) stop() {
 	}
 }
 
+// checkTime is when the first check was made.
+var checkTime = time.Now().Unix() - 3600
+
 // checks are statuses of checks, from number first on; the number is in the output.
 func checks(first, n int) []string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = fmt.Sprintf(`{"category":1,"element":29,"host_id":1,"service_id":2,"checked":true,"last_check":%d,"output":"number %d","perfdata":"load=%d.5;10;20"}`,
-			1700000000+i, first+i, i)
+			checkTime+int64(i), first+i, i)
 	}
 	return list
 }

@@ -99,7 +99,7 @@ func connectorList(to *[]Connector) list[Connector] {
 			{name: "bbdo_version", value: choice{&c.BBDO, connector.Versions}, doc: "The generation of events the script gets, whatever pollers send, and what `broker.bbdo_version()` returns. Scripts that look for elements 14 and 24 need `2.0.0`."},
 			{name: "queue_size", value: whole{&c.Queue, 1, 10_000_000}, doc: "How many events the script may have got and not acknowledged. Further ones wait on disk."},
 			{name: "call_timeout", value: duration{to: &c.Call, least: 100 * time.Millisecond, max: 24 * time.Hour},
-				doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and a minute, and the events come again."},
+				doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},
 			{name: "memory", value: size{&c.Memory}, doc: "How much memory the script's process may take before it is started again; `0B` means no limit."},
 			{name: "errors", value: whole{&c.Errors, 0, math.MaxInt32}, doc: "How many errors the script may raise in a minute before it is started again; 0 means no limit."},
 		}}

@@ -15,7 +15,7 @@ import (
 // between these times, so that a slow script shows signs of life and a fast one
 // is not slowed down.
 const (
-	maxChunk   = 1024
+	maxChunk   = 256
 	quickChunk = 20 * time.Millisecond
 	slowChunk  = 200 * time.Millisecond
 )

@@ -28,6 +28,7 @@ const (
 	streamPatience = 2 * time.Second
 	scriptPatience = 3 * time.Second // of a connector's last flush
 	bbdoPatience   = time.Second
+	killAfter      = 10 * time.Second // and twice the time of a call, when no error can be raised in it
 )
 
 // events is the event path: from pollers through the stream to connectors, and
@@ -82,10 +83,11 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 
 func (e *events) connector(c config.Connector) *connector.Connector {
 	setup := c.Setup
+	setup.Memory = int64(c.Memory) / 4 * 3 // the script sees an error before the process is killed
 	setup.Cache = filepath.Join(e.config.Data, "connectors", setup.Name+".cache")
 	budget := script.DefaultBudget()
 	budget.Soft = 0 // the script half raises the error, in the call that takes long
-	budget.Hard = 2*setup.Call + time.Minute
+	budget.Hard = 2*setup.Call + killAfter
 	budget.Memory, budget.Errors = int64(c.Memory), c.Errors
 	return connector.New(setup, budget, e.stream, e.scripts, e.registry, e.log)
 }

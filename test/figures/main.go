@@ -49,6 +49,13 @@ var figures = []figure{
 	{"Store: 1000 reads of one series, 120 points, in blocks", "./internal/store", "QuerySeries/blocks", "ms/1000reads", 100, true},
 	{"Store: the same, in memory", "./internal/store", "QuerySeries/memory", "ms/1000reads", 100, true},
 	{"Store: growth of the live heap while 1 M series are listed", "./internal/store", "List1M/all", "MiB-growth", 32, true},
+	{"Events: BBDO bytes to durable stream, legacy", "./internal/bbdo", "Durable/legacy", "Mevents/s", 0.5, false},
+	{"Events: the same, protobuf", "./internal/bbdo", "Durable/protobuf", "Mevents/s", 0.5, false},
+	{"Events: append to the stream, batches of 512", "./internal/stream", "Append/batch=512", "events/s", 500_000, false},
+	{"Events: stream to acknowledged", "./internal/stream", "Consume", "events/s", 2_000_000, false},
+	{"Lua: 12-field events filtered and formatted as a line, per CPU-second", "./internal/lua", "DispatchFormatLine", "events/CPU-s", 800_000, false},
+	{"Lua: a filter that skips everything, per CPU-second", "./internal/lua", "DispatchSkipAll", "events/CPU-s", 2_000_000, false},
+	{"Broker cache: memory of 100 000 services with their statuses", "./internal/broker", "CacheMemory/protobuf", "MB/100k-services", 300, true},
 	{"Binary: start until ready", "", "start", "ms", 200, true},
 	{"Binary: resident memory when idle", "", "idle", "MB", 40, true},
 }
