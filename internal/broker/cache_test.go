@@ -568,3 +568,24 @@ func TestFieldOrder(t *testing.T) {
 	c.Update(e)
 	want(t, c.Service(300, 400), "state", 2)
 }
+
+// What happens for every event does not allocate.
+func TestAllocations(t *testing.T) {
+	f := func(name string, run func()) {
+		t.Helper()
+		if n := testing.AllocsPerRun(100, run); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+	for _, legacy := range []bool{true, false} {
+		c := newCache(t)
+		c.Update(benchService(t, legacy, 1, 2))
+		status := benchStatus(t, legacy, 1, 2)
+		f("Update", func() { c.Update(status) })
+		f("ServiceDescription", func() { c.ServiceDescription(1, 2) })
+		f("Notes", func() { c.Notes(1, 2) })
+	}
+	text := []byte("'used'=25468321792B;0:42168954880;~:4744;0;52711193600 inodes=12,5%;;;0;1e3 d[x]=0.1234567890123456789")
+	metrics := ParsePerfdata(nil, text)
+	f("ParsePerfdata", func() { metrics = ParsePerfdata(metrics[:0], text) })
+}
