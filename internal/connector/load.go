@@ -87,10 +87,10 @@ func (s *Script) load() error {
 		return err
 	}
 	s.vm.SetDeadline(s.setup.Call)
-	if s.modules, err = modules.Register(s.vm, modules.Options{Call: s.setup.Call}); err != nil {
+	log := outputLog(s.out)
+	if s.modules, err = modules.Register(s.vm, modules.Options{Call: s.setup.Call, Log: log}); err != nil {
 		return err
 	}
-	log := outputLog(s.out)
 	s.cache = broker.NewCache(log)
 	if s.setup.Cache != "" {
 		if s.file, err = broker.OpenFile(s.setup.Cache, s.cache, log); err != nil {

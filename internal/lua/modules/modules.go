@@ -9,6 +9,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type Options struct {
 	// Call bounds how long one function of a module may block, in addition to the timeouts a
 	// script sets: the time budget of a call of the script. 0 is no bound.
 	Call time.Duration
+
+	// Log gets what happens between calls of the script, such as messages of Kafka that were lost.
+	// It is used on the goroutine of the VM only. nil discards.
+	Log *slog.Logger
 }
 
 // Modules are the modules of one VM.
@@ -43,6 +48,9 @@ func Register(vm *lua.VM, o Options) (*Modules, error) {
 	if err := m.defineSocket(vm); err != nil {
 		return nil, err
 	}
+	if err := m.defineProducer(vm); err != nil {
+		return nil, err
+	}
 	if err := defineKey(vm); err != nil {
 		return nil, err
 	}
@@ -51,6 +59,7 @@ func Register(vm *lua.VM, o Options) (*Modules, error) {
 		"b64": lua.Function(encodeBase64), "unb64": lua.Function(decodeBase64),
 		"http": lua.Function(m.http), "tcp": lua.Function(newSocket),
 		"sleep": lua.Function(m.sleep), "gettime": lua.Function(getTime),
+		"kafka_producer": lua.Function(m.newProducer), "kafka_check": lua.Function(checkProperty),
 		"from_pem": lua.Function(keyFromPEM), "sign": lua.Function(sign),
 	}
 	files, err := sources.ReadDir("lua")
