@@ -206,22 +206,3 @@ func (w *blockWriter) addBlock(b *block.Block, columns []int) (err error) {
 	w.scratch, err = w.samples.addBlock(b, columns, w.scratch)
 	return err
 }
-
-// addBlock adds the rows of a stored block.
-func (s *samples) addBlock(b *block.Block, columns []int, scratch []int64) ([]int64, error) {
-	before := len(s.times)
-	var err error
-	if s.times, err = b.Times(s.times); err != nil {
-		return scratch, err
-	}
-	for i, column := range columns {
-		if s.values[i], scratch, err = b.Column(column, s.values[i], scratch); err != nil {
-			s.times = s.times[:before]
-			for j := range columns {
-				s.values[j] = s.values[j][:before]
-			}
-			return scratch, err
-		}
-	}
-	return scratch, nil
-}

@@ -146,5 +146,3 @@ func (sel *selection) only(items []timeseries.TopItem) *selection {
 	}
 	return &few
 }
-
-func sortInts(list []int) { slices.Sort(list) }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/weirhq/weir/internal/store/block"
 	"github.com/weirhq/weir/timeseries"
@@ -198,7 +199,7 @@ func union(list []int, more map[int]bool) []int {
 	for i := range all {
 		list = append(list, i)
 	}
-	sortInts(list)
+	slices.Sort(list)
 	return list
 }
 
