@@ -135,3 +135,29 @@ func TestKafkaErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestKafkaSASL(t *testing.T) {
+	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events"),
+			kfake.EnableSASL(), kfake.Superuser(mechanism, "weir", "secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		vm, _ := open(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		run(t, vm, values{int64(0)}, kafkaPrelude+`
+			local cfg = config.new()
+			cfg["metadata.broker.list"], cfg["security.protocol"], cfg["sasl.mechanisms"] = %q, "SASL_PLAINTEXT", %q
+			cfg["sasl.username"], cfg["sasl.password"] = "weir", "secret"
+			local p = producer.new(cfg)
+			p:produce("events", 0, "x")
+			for i = 1, 10 do
+				if p:poll(1000) > 0 then break end
+			end
+			return p:outq_len()`, cluster.ListenAddrs()[0], mechanism)
+		if log.Len() > 0 {
+			t.Errorf("%s: %s", mechanism, log.String())
+		}
+		cluster.Close()
+	}
+}
