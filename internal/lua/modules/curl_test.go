@@ -1,9 +1,16 @@
 package modules
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -140,6 +147,35 @@ func TestCurlTLS(t *testing.T) {
 	code(58, url, `sslcert = "/nowhere.pem"`)
 }
 
+// A server may want a certificate of the script.
+func TestCurlCertificate(t *testing.T) {
+	vm, _ := open(t, Options{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, len(r.TLS.PeerCertificates))
+	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	der, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key := t.TempDir()+"/cert.pem", t.TempDir()+"/key.pem"
+	for path, block := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: s.Certificate().Raw}, key: {Type: "PRIVATE KEY", Bytes: der},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, vm, values{"1", false, int64(35)}, `local body
+		local curl = require "cURL"
+		curl.easy{ url = %q, cainfo = %q, sslcert = %q, sslkey = %q, writefunction = function(s) body = s end }:perform()
+		local ok, err = pcall(function() curl.easy{ url = %q, cainfo = %q }:perform() end)
+		return body, ok, err:no()`, s.URL, cert, cert, key, s.URL, cert)
+}
+
 func TestCurlProxy(t *testing.T) {
 	vm, _ := open(t, Options{})
 	var connects atomic.Int32
@@ -154,13 +190,13 @@ func TestCurlProxy(t *testing.T) {
 			return
 		}
 		connects.Add(1)
-		w.WriteHeader(http.StatusOK)
-		from, _, err := w.(http.Hijacker).Hijack()
+		from, buffered, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
+		_, _ = io.WriteString(from, "HTTP/1.1 200 Connection established\r\n\r\n")
 		go func() {
-			_, _ = io.Copy(to, from)
+			_, _ = io.Copy(to, buffered)
 			to.Close()
 		}()
 		_, _ = io.Copy(from, to)
