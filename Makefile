@@ -4,7 +4,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/weirhq/weir/internal/cli.version=$(VERSION)
 FUZZTIME := 60s
 
-.PHONY: run test bench fuzz lint build deps deps-test
+.PHONY: run test contracts bench fuzz lint build deps deps-test
 
 run: build ## build Weir and start it with every default
 	exec bin/weir run
@@ -14,6 +14,11 @@ build: deps ## build bin/weir
 
 test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end tests with the race detector
 	go test -race -timeout 30m ./...
+
+CONTRACT := ../shared/contracts/000_901416f614ad6a25.txt
+
+contracts: deps ## the scripts of the published page about stream connectors, as they stand
+	WEIR_CONTRACT=$(abspath $(CONTRACT)) go test -count=1 -tags contracts ./test/contracts
 
 lint: deps
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

@@ -91,10 +91,10 @@ type scriptRun struct {
 
 func (r *scriptRun) run(setup connector.Setup, in io.Reader) error {
 	s, err := connector.Load(setup, r)
-	defer s.Close()
 	if err != nil {
-		return err
+		return errors.Join(err, s.Close())
 	}
+	defer s.Close()
 	if err := r.say(connector.Step{Call: "init"}); err != nil {
 		return err
 	}

@@ -220,11 +220,11 @@ func (v parameters) decode(d *decoder, path string, n ast.Node) {
 type tcp struct{ to *statsd.Listen }
 
 func (tcp) kind() string   { return "`tcp://HOST:PORT`" }
-func (v tcp) yaml() string { return listen{v.to}.yaml() }
+func (v tcp) yaml() string { return listen(v).yaml() }
 
 func (v tcp) decode(d *decoder, path string, n ast.Node) {
 	before := len(d.errors)
-	listen{v.to}.decode(d, path, n)
+	listen(v).decode(d, path, n)
 	if len(d.errors) == before && v.to.Network != "tcp" {
 		d.refuse(n, path, "it must be tcp://HOST:PORT", strconv.Quote("tcp://"+v.to.Address))
 	}

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,6 +19,9 @@ type scriptLog struct {
 	line  []byte
 }
 
+//lint:ignore ST1005 scripts know this text
+var errLevel = errors.New("set_parameters expects the first argument to be 0, 1, 2 or 3.")
+
 var severities = map[string]slog.Level{"INFO": slog.LevelInfo, "WARNING": slog.LevelWarn, "ERROR": slog.LevelError}
 
 // table is the global broker_log.
@@ -33,7 +37,7 @@ func (l *scriptLog) table() *lua.Table {
 func (l *scriptLog) setParameters(c *lua.Call) (int, error) {
 	level, err := c.Int(2)
 	if err != nil || level < 0 || level > 3 {
-		return 0, fmt.Errorf("set_parameters expects the first argument to be 0, 1, 2 or 3.")
+		return 0, errLevel
 	}
 	file := ""
 	if !c.IsNil(3) {

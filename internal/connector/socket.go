@@ -95,6 +95,7 @@ func (s *socket) getState(c *lua.Call) (int, error) {
 	return 1, nil
 }
 
+//lint:ignore ST1005 the text C gives this error
 var errUnconnected = errors.New("Transport endpoint is not connected")
 
 func (s *socket) write(c *lua.Call) (int, error) {
