@@ -229,3 +229,32 @@ func TestCurlKeptConnection(t *testing.T) {
 		end
 		return body`, address)
 }
+
+func TestCurlSOCKS(t *testing.T) {
+	vm, _ := open(t, Options{})
+	url := server(t, echo)
+	proxy := raw(t, func(c net.Conn) {
+		var greeting [3]byte
+		if _, err := io.ReadFull(c, greeting[:]); err != nil || greeting != [3]byte{5, 1, 0} {
+			return
+		}
+		_, _ = c.Write([]byte{5, 0})
+		var request [10]byte // connect to an address of IPv4
+		if _, err := io.ReadFull(c, request[:]); err != nil || request[1] != 1 || request[3] != 1 {
+			return
+		}
+		to, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: request[4:8], Port: int(request[8])<<8|int(request[9])})
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		_, _ = c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		go func() { _, _ = io.Copy(to, c) }()
+		_, _ = io.Copy(c, to)
+	})
+	run(t, vm, values{"GET /a|||0 |:|", int64(7)}, `local body
+		local curl = require "cURL"
+		curl.easy{ url = %q, proxy = "socks5://%s", writefunction = function(s) body = s end }:perform()
+		local ok, err = pcall(function() curl.easy{ url = %q, proxy = "socks5://%s" }:perform() end)
+		return body, err:no()`, url+"/a", proxy, url, refused(t))
+}
