@@ -243,7 +243,7 @@ func TestCurlSOCKS(t *testing.T) {
 		if _, err := io.ReadFull(c, request[:]); err != nil || request[1] != 1 || request[3] != 1 {
 			return
 		}
-		to, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: request[4:8], Port: int(request[8])<<8|int(request[9])})
+		to, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: request[4:8], Port: int(request[8])<<8 | int(request[9])})
 		if err != nil {
 			return
 		}
