@@ -31,7 +31,8 @@ local function deliver()
     broker_log:error(1, "cannot write events: " .. why)
     return false
   end
-  local ok = file:write(table.concat(lines, "\n"), "\n") and file:close()
+  file:setvbuf("no") -- one write of the system, so that no line is torn when the process is killed
+  local ok = file:write(table.concat(lines, "\n") .. "\n") and file:close()
   if not ok then
     broker_log:error(1, "cannot write events to " .. data_file)
     return false
