@@ -31,7 +31,7 @@ local function deliver()
     broker_log:error(1, "cannot write events: " .. why)
     return false
   end
-  file:setvbuf("no") -- one write of the system, so that no line is torn when the process is killed
+  file:setvbuf("no") -- all lines in one write of the system
   local ok = file:write(table.concat(lines, "\n") .. "\n") and file:close()
   if not ok then
     broker_log:error(1, "cannot write events to " .. data_file)
