@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	pointsStep     = 60        // seconds of centreon:* series: the usual time between two checks
+	pointsStep     = 60 // seconds of centreon:* series: the usual time between two checks
 	streamPatience = 2 * time.Second
 	scriptPatience = 3 * time.Second // of a connector's last flush
 	bbdoPatience   = time.Second
