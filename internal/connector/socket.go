@@ -24,8 +24,8 @@ type socket struct {
 	state  string
 }
 
-// sockets is the global broker_tcp_socket.
-func sockets(vm *lua.VM) (*lua.Table, error) {
+// socketMethods are what an object of broker_tcp_socket can do.
+func socketMethods() map[string]lua.Function {
 	method := func(f func(*socket, *lua.Call) (int, error)) lua.Function {
 		return func(c *lua.Call) (int, error) {
 			s, err := c.Object(1, socketType)
@@ -35,12 +35,16 @@ func sockets(vm *lua.VM) (*lua.Table, error) {
 			return f(s.(*socket), c)
 		}
 	}
+	return map[string]lua.Function{
+		"connect": method((*socket).connect), "get_state": method((*socket).getState),
+		"write": method((*socket).write), "read": method((*socket).read), "close": method((*socket).close),
+	}
+}
+
+// sockets is the global broker_tcp_socket.
+func sockets(vm *lua.VM) (*lua.Table, error) {
 	err := vm.DefineType(lua.ObjectType{
-		Name: socketType,
-		Methods: map[string]lua.Function{
-			"connect": method((*socket).connect), "get_state": method((*socket).getState),
-			"write": method((*socket).write), "read": method((*socket).read), "close": method((*socket).close),
-		},
+		Name: socketType, Methods: socketMethods(),
 		Close: func(v any) { v.(*socket).drop() },
 	})
 	if err != nil {
