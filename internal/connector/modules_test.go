@@ -5,8 +5,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/internal/lua"
 )
 
 // A script posts with the modules of the host, not with a file of the same name beside it.
@@ -67,5 +75,45 @@ end`, server.URL), func(s *Setup) { s.Call = time.Hour })
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the call was not interrupted")
+	}
+}
+
+// The documentation has a row for each module that needs no file.
+func TestModulesDocumented(t *testing.T) {
+	preloaded := func(vm *lua.VM) []string {
+		t.Helper()
+		values, err := vm.DoString("=test", `
+local names = {}
+for name in pairs(package.preload) do names[#names + 1] = name end
+table.sort(names)
+return table.concat(names, "\n")`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(values[0].(string), "\n")
+	}
+	bare, err := lua.New(lua.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	language := preloaded(bare)
+	s, _ := load(t, "function init() end function write() return true end", nil)
+	registered := slices.DeleteFunc(preloaded(s.vm), func(name string) bool { return slices.Contains(language, name) })
+	text, err := os.ReadFile("../../docs/connectors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| module | content |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for row := range strings.Lines(table) {
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(strings.Split(row, "|")[1], -1) {
+			documented = append(documented, m[1])
+		}
+	}
+	slices.Sort(documented)
+	if d := cmp.Diff(registered, documented); d != "" {
+		t.Errorf("modules and their documentation (-modules +documentation):\n%s", d)
 	}
 }
