@@ -142,6 +142,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 		d.log.Info("started", "part", p.name, "took", time.Since(begin).Round(time.Microsecond))
 	}
 	d.notReady.Store(nil)
+	trimTables()
 	d.log.Info("ready", d.where()...)
 	d.warnAboutAccess(d.started)
 	return nil

@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// TestTrimTables: the tables are cut into pieces and still read as before.
+func TestTrimTables(t *testing.T) {
+	program, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := func() int {
+		text, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, " r--p ") && strings.HasSuffix(strings.TrimSpace(line), program) {
+				n++
+			}
+		}
+		return n
+	}
+	before := tables()
+	trimTables()
+	if after := tables(); after < before+10 {
+		t.Errorf("%d mappings of tables before and %d after, want many small ones", before, after)
+	}
+	if _, file, _, _ := runtime.Caller(0); !strings.HasSuffix(file, "resident_linux_test.go") {
+		t.Errorf("this function is in %q after the tables were given back", file)
+	}
+}
