@@ -154,7 +154,7 @@ func (s *Script) globals() (*globals, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := sockets(s.vm)
+	sockets, err := sockets(s.vm, s.modules)
 	if err != nil {
 		return nil, err
 	}

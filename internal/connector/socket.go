@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/lua"
+	"github.com/weirhq/weir/internal/lua/modules"
 )
 
 // connectTimeout bounds connect, name resolution included.
@@ -17,11 +18,13 @@ const connectTimeout = 30 * time.Second
 
 const socketType = "broker_tcp_socket"
 
-// socket is an object of broker_tcp_socket (5.4).
+// socket is an object of broker_tcp_socket (5.4). What blocks in it ends with the budget of the call
+// and at the shutdown.
 type socket struct {
-	conn   net.Conn // nil when not connected
-	remote string   // "address:port" as the script gave it
-	state  string
+	modules *modules.Modules
+	conn    net.Conn // nil when not connected
+	remote  string   // "address:port" as the script gave it
+	state   string
 }
 
 // socketMethods are what an object of broker_tcp_socket can do.
@@ -42,7 +45,7 @@ func socketMethods() map[string]lua.Function {
 }
 
 // sockets is the global broker_tcp_socket.
-func sockets(vm *lua.VM) (*lua.Table, error) {
+func sockets(vm *lua.VM, m *modules.Modules) (*lua.Table, error) {
 	err := vm.DefineType(lua.ObjectType{
 		Name: socketType, Methods: socketMethods(),
 		Close: func(v any) { v.(*socket).drop() },
@@ -52,7 +55,7 @@ func sockets(vm *lua.VM) (*lua.Table, error) {
 	}
 	t := &lua.Table{}
 	t.Set("new", lua.Function(func(c *lua.Call) (int, error) {
-		c.Push(&lua.Object{Type: socketType, Value: &socket{state: "unconnected"}})
+		c.Push(&lua.Object{Type: socketType, Value: &socket{modules: m, state: "unconnected"}})
 		return 1, nil
 	}))
 	return t, nil
@@ -74,17 +77,18 @@ func (s *socket) connect(c *lua.Call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if port < 1 || port > 65535 {
+		return 0, &lua.ArgumentError{Argument: 3, Message: fmt.Sprintf("port %d, from 1 to 65535 is possible", port)}
+	}
 	remote := address + ":" + strconv.FormatInt(port, 10)
 	if s.conn != nil {
 		return 0, fmt.Errorf("broker_socket::connect: Couldn't connect to %s: the socket is connected to %s, close it first", remote, s.remote)
 	}
-	if port < 1 || port > 65535 {
-		return 0, &lua.ArgumentError{Argument: 2, Message: fmt.Sprintf("port %d, from 1 to 65535 is possible", port)}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	defer cancel()
+	ctx, done := s.modules.Block(connectTimeout)
+	defer done()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(address, strconv.FormatInt(port, 10)))
-	if unknown := new(net.DNSError); errors.As(err, &unknown) {
+	err = ended(ctx, err)
+	if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) {
 		return 0, fmt.Errorf("broker_socket::connect: Couldn't resolve %s : %w", remote, err)
 	}
 	if err != nil {
@@ -93,6 +97,19 @@ func (s *socket) connect(c *lua.Call) (int, error) {
 	s.conn, s.remote, s.state = conn, remote, "connected"
 	return 0, nil
 }
+
+// ended names what ended an operation when it was the context.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, modules.ErrInterrupted) {
+			return cause
+		}
+		return errTimeout
+	}
+	return err
+}
+
+var errTimeout = errors.New("timed out")
 
 func (s *socket) getState(c *lua.Call) (int, error) {
 	c.PushString(s.state)
@@ -110,8 +127,10 @@ func (s *socket) write(c *lua.Call) (int, error) {
 	if s.conn == nil {
 		return 0, fmt.Errorf("broker_socket::write: Unable to get remote endpoint from socket object: %w", errUnconnected)
 	}
+	ctx, done := s.modules.BlockOn(s.conn, -1)
+	defer done()
 	if _, err := s.conn.Write(data); err != nil {
-		return 0, fmt.Errorf("broker_socket::write: Couldn't write to %s: %w", s.remote, err)
+		return 0, fmt.Errorf("broker_socket::write: Couldn't write to %s: %w", s.remote, ended(ctx, err))
 	}
 	return 0, nil
 }
@@ -121,9 +140,11 @@ func (s *socket) read(c *lua.Call) (int, error) {
 		return 0, fmt.Errorf("broker_socket::read: Unable to get remote endpoint from socket object: %w", errUnconnected)
 	}
 	var buf [1024]byte
+	ctx, done := s.modules.BlockOn(s.conn, -1)
+	defer done()
 	n, err := s.conn.Read(buf[:])
 	if n == 0 && err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("broker_socket::read: Couldn't read data from %s: %w", s.remote, err)
+		return 0, fmt.Errorf("broker_socket::read: Couldn't read data from %s: %w", s.remote, ended(ctx, err))
 	}
 	c.PushBytes(buf[:n])
 	return 1, nil

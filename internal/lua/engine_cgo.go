@@ -98,6 +98,12 @@ func (e *engine) running() (bool, uint64) {
 	return atomic.LoadInt32((*int32)(unsafe.Pointer(&e.c.running))) > 0, call
 }
 
+// interrupted returns whether a call runs that is to end.
+func (e *engine) interrupted() bool {
+	running, call := e.running()
+	return running && atomic.LoadUint64((*uint64)(unsafe.Pointer(&e.c.interrupt))) == call
+}
+
 func (e *engine) interrupt(call uint64) { C.weir_interrupt(e.c, C.uint64_t(call)) }
 
 func (e *engine) position() *Position {

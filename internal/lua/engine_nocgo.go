@@ -20,6 +20,7 @@ func (engine) exitCode() int                { return 0 }
 func (engine) memory() int64                { return 0 }
 func (engine) setBudget(time.Duration)      {}
 func (engine) running() (bool, uint64)      { return false, 0 }
+func (engine) interrupted() bool            { return false }
 func (engine) interrupt(uint64)             {}
 func (engine) position() *Position          { return nil }
 func (engine) dispatch([]byte, *DispatchOptions) (DispatchResult, int, []byte) {

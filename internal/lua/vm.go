@@ -430,6 +430,10 @@ func (vm *VM) Interrupt() {
 	}
 }
 
+// Interrupted reports whether the running call is to end, by its deadline or by Interrupt. It is for Go
+// functions that are about to block.
+func (vm *VM) Interrupted() bool { return vm.engine.interrupted() }
+
 // Position says where the running call is, nil when nothing runs. It takes up to 10 ms, when
 // hooks cannot see the running code. Any goroutine may call it.
 func (vm *VM) Position() *Position {

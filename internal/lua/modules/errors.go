@@ -68,7 +68,7 @@ func classify(ctx context.Context, err error) (int, string) {
 	switch {
 	case errors.As(err, &known):
 		return known.number, known.message
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), ErrInterrupted):
 		return curlAborted, "Operation was aborted: interrupted"
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), timedOut(err):
 		return curlTimeout, "Timeout was reached"

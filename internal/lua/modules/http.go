@@ -59,7 +59,7 @@ func (m *Modules) http(c *lua.Call) (int, error) {
 		return 0, err
 	}
 	began := time.Now()
-	ctx, done := m.block(request{table}.duration("timeout"))
+	ctx, done := m.Block(request{table}.duration("timeout"))
 	defer done()
 	answer, err := m.perform(ctx, request{table})
 	if err != nil {

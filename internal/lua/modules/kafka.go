@@ -222,7 +222,7 @@ func (p *producer) poll(c *lua.Call) (int, error) {
 	}
 	n := p.report()
 	if n == 0 && milliseconds != 0 && p.length() > 0 {
-		ctx, done := p.m.block(seconds(milliseconds / 1000))
+		ctx, done := p.m.Block(seconds(milliseconds / 1000))
 		select {
 		case <-p.news:
 		case <-ctx.Done():
@@ -250,7 +250,7 @@ func (p *producer) close() {
 	if p.client == nil {
 		return
 	}
-	ctx, done := p.m.block(closeTimeout)
+	ctx, done := p.m.Block(closeTimeout)
 	_ = p.client.Flush(ctx) // what is left is reported as lost
 	done()
 	p.client.Close()

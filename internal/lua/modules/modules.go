@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type Options struct {
 
 // Modules are the modules of one VM.
 type Modules struct {
+	vm      *lua.VM
 	options Options
 	clients clients
 
@@ -39,12 +41,13 @@ type Modules struct {
 	interrupted context.CancelCauseFunc // of the blocking call, nil when there is none
 }
 
-var errInterrupted = errors.New("interrupted")
+// ErrInterrupted is the cause of the end of a context that Interrupt ended.
+var ErrInterrupted = errors.New("interrupted")
 
 // Register makes the modules known to a VM. They take no resources before a script uses them.
 // Close them after the VM.
 func Register(vm *lua.VM, o Options) (*Modules, error) {
-	m := &Modules{options: o}
+	m := &Modules{vm: vm, options: o}
 	if err := m.defineSocket(vm); err != nil {
 		return nil, err
 	}
@@ -82,9 +85,9 @@ func Register(vm *lua.VM, o Options) (*Modules, error) {
 	return m, nil
 }
 
-// block returns the context of a call that may block: it ends after the timeout (none when it
-// is negative), with the budget, and by Interrupt. The call must be ended by done.
-func (m *Modules) block(timeout time.Duration) (ctx context.Context, done func()) {
+// Block returns the context of a Go function of the VM that may block: it ends after the timeout (none
+// when it is negative), with the budget, and by Interrupt. The function must call done at its end.
+func (m *Modules) Block(timeout time.Duration) (ctx context.Context, done func()) {
 	if m.options.Call > 0 && (timeout < 0 || timeout > m.options.Call) {
 		timeout = m.options.Call
 	}
@@ -96,6 +99,9 @@ func (m *Modules) block(timeout time.Duration) (ctx context.Context, done func()
 	m.mu.Lock()
 	m.interrupted = cancel
 	m.mu.Unlock()
+	if m.vm.Interrupted() { // before there was something to cancel
+		cancel(ErrInterrupted)
+	}
 	return ctx, func() {
 		m.mu.Lock()
 		m.interrupted = nil
@@ -105,12 +111,30 @@ func (m *Modules) block(timeout time.Duration) (ctx context.Context, done func()
 	}
 }
 
-// Interrupt makes the function that blocks now, if any, return an error. Any goroutine may call it.
+// BlockOn is Block for what is done with a connection until done is called.
+func (m *Modules) BlockOn(conn net.Conn, timeout time.Duration) (ctx context.Context, done func()) {
+	ctx, unblock := m.Block(timeout)
+	_ = conn.SetDeadline(time.Time{})
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+		close(ended)
+	})
+	return ctx, func() {
+		if !stop() { // the next function must not find its end
+			<-ended
+		}
+		unblock()
+	}
+}
+
+// Interrupt makes the function that blocks now, if any, return an error. Any goroutine may call it, after
+// Interrupt of the VM: a function that begins to block in between finds that done.
 func (m *Modules) Interrupt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.interrupted != nil {
-		m.interrupted(errInterrupted)
+		m.interrupted(ErrInterrupted)
 	}
 }
 
@@ -139,7 +163,7 @@ func (m *Modules) sleep(c *lua.Call) (int, error) {
 		return 0, nil
 	}
 	wanted := seconds(f)
-	ctx, done := m.block(-1)
+	ctx, done := m.Block(-1)
 	defer done()
 	if wanted < 0 {
 		wanted = 1 << 62

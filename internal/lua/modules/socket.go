@@ -76,7 +76,9 @@ func (s *socket) setTimeout(c *lua.Call) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		s.timeout = seconds(f)
+		if s.timeout = seconds(f); s.timeout >= 0 {
+			s.timeout = max(s.timeout, time.Millisecond) // 0 takes what is there
+		}
 	}
 	c.PushInt(1)
 	return 1, nil
@@ -102,7 +104,7 @@ func (s *socket) connect(c *lua.Call) (int, error) {
 	case s.conn != nil:
 		return fail("already connected")
 	}
-	ctx, done := s.m.block(s.timeout)
+	ctx, done := s.m.Block(s.timeout)
 	defer done()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.FormatInt(port, 10)))
 	if err != nil {
@@ -117,7 +119,7 @@ func (s *socket) connect(c *lua.Call) (int, error) {
 func socketError(ctx context.Context, err error) string {
 	unknown := new(net.DNSError)
 	switch {
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), ErrInterrupted):
 		return "interrupted"
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
@@ -136,20 +138,6 @@ func socketError(ctx context.Context, err error) string {
 		return number.Error()
 	}
 	return err.Error()
-}
-
-// use bounds what is done with the connection until done is called.
-func (s *socket) use() (ctx context.Context, done func()) {
-	ctx, unblock := s.m.block(s.timeout)
-	conn := s.conn
-	if ctx.Err() == nil { // a timeout of 0 still takes what is there
-		_ = conn.SetDeadline(time.Time{})
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	return ctx, func() {
-		stop()
-		unblock()
-	}
 }
 
 // send sends a string, or its part from i to j, and gives the position of the last byte sent.
@@ -179,7 +167,7 @@ func (s *socket) send(c *lua.Call) (int, error) {
 	}
 	n := 0
 	if from <= to {
-		ctx, done := s.use()
+		ctx, done := s.m.BlockOn(s.conn, s.timeout)
 		n, err = s.conn.Write(data[from-1 : to])
 		if err != nil {
 			c.PushNil()
@@ -226,7 +214,7 @@ func (s *socket) receive(c *lua.Call) (int, error) {
 		c.PushString(prefix)
 		return 3, nil
 	}
-	ctx, done := s.use()
+	ctx, done := s.m.BlockOn(s.conn, s.timeout)
 	defer done()
 	data := []byte(prefix)
 	switch {
