@@ -1,4 +1,4 @@
-package statsd
+package udp
 
 import (
 	"context"
@@ -6,60 +6,61 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/weirhq/weir/backend"
 )
 
-// udp is one address with as many sockets as the aggregation has shards: the
-// kernel spreads the senders over them (SO_REUSEPORT), so that every reader
-// has a socket and a shard of its own.
+// Server is one address with a number of sockets: the kernel spreads the
+// senders over them (SO_REUSEPORT), so that every reader has a socket of its own.
 //
 // Receive offload (UDP_GRO) is left off on purpose: with it Linux counts a
 // dropped train of datagrams as one drop, and then what was sent is not what
 // was processed plus what was counted.
-type udp struct {
-	in      *intake
-	sockets []*udpSocket
+type Server struct {
+	handler Handler // set before serving
+	serving atomic.Bool
+	sockets []*socket
+	buffer  int
 }
 
-// udpSocket is one socket and its reader.
-type udpSocket struct {
-	in    *intake
-	shard *shard
-	conn  *net.UDPConn
-	raw   syscall.RawConn
-	done  chan struct{} // closed when the reader has ended; nil before serve
+// socket is one socket and its reader.
+type socket struct {
+	server *Server
+	index  int
+	conn   *net.UDPConn
+	raw    syscall.RawConn
+	done   chan struct{} // closed when the reader has ended; nil before Serve
 
 	mu      sync.Mutex
 	dropped uint32 // what the kernel said last; it counts modulo 2^32
 	closed  bool
 }
 
-func (in *intake) listenUDP(l Listen) (listener, error) {
-	u := &udp{in: in}
-	address := l.Address
-	for i, shard := range in.aggregator.shards {
-		conn, err := bindUDP(l.Network, address, i > 0)
+// Listen binds network ("udp", "udp4" or "udp6") and address with so many
+// sockets, and asks the kernel for receive buffers of so many bytes each.
+func Listen(network, address string, sockets, buffer int) (*Server, error) {
+	s := &Server{}
+	for i := range sockets {
+		conn, err := bind(network, address, i > 0)
 		if err != nil {
-			u.close(context.Background())
+			s.Close(context.Background())
 			return nil, err
 		}
 		raw, err := conn.SyscallConn()
 		if err != nil {
 			conn.Close()
-			u.close(context.Background())
+			s.Close(context.Background())
 			return nil, err
 		}
-		u.sockets = append(u.sockets, &udpSocket{in: in, shard: shard, conn: conn, raw: raw})
+		s.sockets = append(s.sockets, &socket{server: s, index: i, conn: conn, raw: raw})
 		if i == 0 {
 			address = conn.LocalAddr().String() // the port, when none was asked for
 			err = control(raw, func(fd int) error {
-				if len(in.aggregator.shards) == 1 {
+				if sockets == 1 {
 					return nil
 				}
 				// Only now: binding the first socket without it fails when
@@ -67,21 +68,24 @@ func (in *intake) listenUDP(l Listen) (listener, error) {
 				return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 			})
 			if err != nil {
-				u.close(context.Background())
+				s.Close(context.Background())
 				return nil, err
 			}
 		}
-		size := u.sockets[i].enlarge(in.receiveBuffer)
+		size := s.sockets[i].enlarge(buffer)
 		if i == 0 {
-			in.log.Info("StatsD receive buffer", "address", address, "bytes", size, "wanted", in.receiveBuffer, "sockets", len(in.aggregator.shards))
+			s.buffer = size
 		}
 	}
-	return u, nil
+	return s, nil
 }
 
-// bindUDP binds one socket. As in the reference daemon, an IPv6 socket also
+// ReceiveBuffer is how many bytes a socket's receive buffer holds.
+func (s *Server) ReceiveBuffer() int { return s.buffer }
+
+// bind binds one socket. As in the reference daemon, an IPv6 socket also
 // takes IPv4 senders, even when the address is of IPv6 only.
-func bindUDP(network, address string, share bool) (*net.UDPConn, error) {
+func bind(network, address string, share bool) (*net.UDPConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		return control(raw, func(fd int) error {
 			if share {
@@ -113,7 +117,7 @@ func control(raw syscall.RawConn, f func(fd int) error) error {
 
 // enlarge makes the receive buffer as large as allowed, up to bytes, and
 // returns how large it is.
-func (s *udpSocket) enlarge(bytes int) (size int) {
+func (s *socket) enlarge(bytes int) (size int) {
 	control(s.raw, func(fd int) error {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) != nil { // needs CAP_NET_ADMIN
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes) // goes up to net.core.rmem_max
@@ -124,26 +128,33 @@ func (s *udpSocket) enlarge(bytes int) (size int) {
 	return size / 2 // the kernel doubles it for its own bookkeeping
 }
 
-func (u *udp) address() net.Addr { return u.sockets[0].conn.LocalAddr() }
+// Address is what was bound.
+func (s *Server) Address() net.Addr { return s.sockets[0].conn.LocalAddr() }
 
-func (u *udp) serve() {
-	for _, s := range u.sockets {
+// Serve begins to receive.
+func (s *Server) Serve(h Handler) {
+	s.handler = h
+	s.serving.Store(true)
+	for _, s := range s.sockets {
 		s.done = make(chan struct{})
 		go s.receive()
 	}
 }
 
-func (u *udp) drops() {
-	for _, s := range u.sockets {
+// CountDrops tells the handler what the kernel dropped since the last call. Any goroutine.
+func (s *Server) CountDrops() {
+	for _, s := range s.sockets {
 		s.countDrops()
 	}
 }
 
-func (u *udp) close(ctx context.Context) {
-	for _, s := range u.sockets {
+// Close takes in what has arrived, as far as ctx lets it, tells the last drops and
+// closes the sockets. It is called once, whether Serve was called or not.
+func (s *Server) Close(ctx context.Context) {
+	for _, s := range s.sockets {
 		s.refuse()
 	}
-	for _, s := range u.sockets {
+	for _, s := range s.sockets {
 		if s.done != nil {
 			s.conn.SetReadDeadline(time.Now()) // ends receive's waiting, and then it drains
 			select {
@@ -160,7 +171,7 @@ func (u *udp) close(ctx context.Context) {
 }
 
 // refuse has the kernel drop, and count, whatever arrives from now on.
-func (s *udpSocket) refuse() {
+func (s *socket) refuse() {
 	dropAll := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
 	control(s.raw, func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &dropAll)
@@ -170,10 +181,10 @@ func (s *udpSocket) refuse() {
 // countDrops counts what the kernel dropped since the last call, as it knows
 // it now: the count that comes with packets (SO_RXQ_OVFL) is of the past, and
 // the last drops would never be told.
-func (s *udpSocket) countDrops() {
+func (s *socket) countDrops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || !s.server.serving.Load() {
 		return
 	}
 	var info [unix.SK_MEMINFO_VARS]uint32
@@ -182,7 +193,9 @@ func (s *udpSocket) countDrops() {
 		_, _, number := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 		if number == 0 {
-			s.in.dropped(int(info[unix.SK_MEMINFO_DROPS] - s.dropped))
+			if n := int(info[unix.SK_MEMINFO_DROPS] - s.dropped); n > 0 {
+				s.server.handler.Dropped(n)
+			}
 			s.dropped = info[unix.SK_MEMINFO_DROPS]
 		}
 		return nil
@@ -208,7 +221,7 @@ type batch struct {
 	names    [batchSize]unix.RawSockaddrInet6 // large enough for IPv4 too
 	buffers  []byte
 	packets  [batchSize][]byte
-	from     [batchSize]backend.Remote
+	from     [batchSize]netip.AddrPort
 	named    bool // the senders are wanted
 }
 
@@ -244,7 +257,7 @@ func (b *batch) read(fd uintptr) (int, syscall.Errno) {
 	for i := range int(n) {
 		b.packets[i] = b.buffers[i*stride:][:b.messages[i].length]
 		if b.named {
-			b.from[i] = backend.Remote{Network: "udp", Address: addressOf(&b.names[i])}
+			b.from[i] = addressOf(&b.names[i])
 		}
 	}
 	return int(n), 0
@@ -267,9 +280,9 @@ func bigEndian(port uint16) uint16 {
 
 // receive takes in what arrives until the read deadline passes, and then what
 // is left in the socket.
-func (s *udpSocket) receive() {
+func (s *socket) receive() {
 	defer close(s.done)
-	b := newBatch(len(s.in.handlers) > 0)
+	b := newBatch(s.server.handler.Senders)
 	n, number := 0, syscall.Errno(0)
 	wait := func(fd uintptr) bool {
 		n, number = b.read(fd)
@@ -284,12 +297,12 @@ func (s *udpSocket) receive() {
 	}
 }
 
-func (s *udpSocket) take(b *batch, n int, number syscall.Errno) {
+func (s *socket) take(b *batch, n int, number syscall.Errno) {
 	if n > 0 {
-		s.in.take(s.shard, b.packets[:n], b.from[:n])
+		s.server.handler.Receive(s.index, b.packets[:n], b.from[:n])
 	}
 	if number != 0 && number != unix.EINTR && number != unix.EAGAIN {
-		s.in.problems.Warn("cannot read from the StatsD socket", "error", number)
+		s.server.handler.Failed(number)
 		time.Sleep(10 * time.Millisecond) // such as no memory: trying again at once would not help
 	}
 }
