@@ -200,6 +200,7 @@ func (s *Stream) publish(data []byte, count int) error {
 			s.wake()
 			s.mu.Unlock()
 			return nil
+		case full(err) && attempt < 100 && s.dropUnclaimed(l):
 		case full(err) && s.cfg.DiscardOld && attempt < 100:
 			if err := s.dropOldest(l); err != nil {
 				return errors.Join(ErrFull, err)

@@ -90,6 +90,9 @@ func (s *Stream) Consumer(ctx context.Context, name string) (*Consumer, error) {
 		return nil, errors.New("cannot make a consumer without a name")
 	}
 	s.mu.Lock()
+	if s.claimed != nil {
+		s.claimed[name] = true
+	}
 	l, c, end := s.link, s.consumers[name], s.last
 	if l == nil || c != nil {
 		s.mu.Unlock()
@@ -398,16 +401,17 @@ type Backlog struct {
 	Oldest         time.Time `json:"oldest,omitzero"`
 	Discarded      int64     `json:"discarded"`    // since the start of the process
 	Acknowledged   uint64    `json:"acknowledged"` // number of the last acknowledged event
+	Configured     bool      `json:"configured"`   // false: nobody takes the events, see Stream.Claim
 }
 
 // Backlog asks the server for bytes and age. Unlike the other methods it may
 // fail; it then returns the number of events all the same.
 func (c *Consumer) Backlog(ctx context.Context) (Backlog, error) {
 	c.stream.mu.Lock()
-	l, last := c.stream.link, c.stream.last
+	l, last, claimed := c.stream.link, c.stream.last, c.stream.isClaimed(c.name)
 	c.stream.mu.Unlock()
 	c.mu.Lock()
-	b := Backlog{Name: c.name, Acknowledged: c.acked, Unacknowledged: int64(c.read - c.acked)}
+	b := Backlog{Name: c.name, Configured: claimed, Acknowledged: c.acked, Unacknowledged: int64(c.read - c.acked)}
 	b.Events = int64(last.event - min(last.event, c.acked) - c.lost(last.event))
 	needed := c.needed()
 	c.mu.Unlock()

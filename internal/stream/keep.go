@@ -198,10 +198,13 @@ func (c *Consumer) skip(l *link, through, message uint64, reason string) error {
 }
 
 func (c *Consumer) discard(reason string) *telemetry.Discard {
-	if reason == "age_limit" {
+	switch reason {
+	case "age_limit":
 		return c.tooOld
+	case "size_limit":
+		return c.tooMany
 	}
-	return c.tooMany
+	return c.ledger.Reason(reason)
 }
 
 // revive closes a server that cannot store any more and opens it again, once there is room.

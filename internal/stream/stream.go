@@ -98,6 +98,7 @@ type Stream struct {
 	stale     bool          // last must be read again before the next message
 	grown     chan struct{} // closed and replaced when last grows or something else changes
 	consumers map[string]*Consumer
+	claimed   map[string]bool // see Claim; nil before it: all of them
 }
 
 // tail is the end of the stream.
