@@ -107,6 +107,7 @@ func New(d Dependencies) http.Handler {
 	if d.Queues != nil {
 		closed.Handle("GET /api/v1/queues", d.Queues)
 		closed.Handle("GET /api/v1/queues/verify", d.Queues)
+		closed.Handle("DELETE /api/v1/queues/{name}", d.Queues)
 	}
 	closed.HandleFunc("GET /{$}", s.page)
 	closed.HandleFunc("/", unknownPath)

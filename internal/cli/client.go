@@ -60,9 +60,13 @@ func (c *connection) client() (*client, error) {
 
 // get asks for path and hands the body of the answer to read.
 func (c *client) get(ctx context.Context, path string, parameters url.Values, read func(io.Reader) error) error {
+	return c.do(ctx, http.MethodGet, path, parameters, read)
+}
+
+func (c *client) do(ctx context.Context, method, path string, parameters url.Values, read func(io.Reader) error) error {
 	target := c.base.JoinPath(path)
 	target.RawQuery = parameters.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
 	if err != nil {
 		return fmt.Errorf("cannot ask %s: %w", c.base.Redacted(), err)
 	}

@@ -2,25 +2,30 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/internal/connector"
 	"github.com/weirhq/weir/internal/stream"
 )
 
 func queueCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
-		Short: "Show and verify the events kept for connectors",
+		Short: "Show, verify and let go the events kept for connectors",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(queueListCommand(), queueVerifyCommand())
+	cmd.AddCommand(queueListCommand(), queueVerifyCommand(), queueRemoveCommand())
 	return cmd
 }
 
@@ -32,7 +37,8 @@ func queueListCommand() *cobra.Command {
 		Short: "List how many events wait for each connector",
 		Long: `List how many events wait for each connector of a running Weir, how many of
 them it has taken and not acknowledged, how old the oldest is, and how many were
-dropped at a limit since the start. Bytes are estimated.`,
+dropped at a limit since the start. Bytes are estimated. Queues of connectors that
+are not in the configuration any more are named below the table.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := where.client()
@@ -70,7 +76,57 @@ func queueTable(q stream.Queues, now time.Time) []byte {
 	var out bytes.Buffer
 	t.write(&out, 0)
 	fmt.Fprintf(&out, "\n%d events so far, %d of at most %d bytes used\n", q.Stream.Events, q.Stream.Bytes, q.Stream.MaxBytes)
+	for _, b := range q.Queues {
+		if !b.Configured {
+			fmt.Fprintf(&out, "%s is not configured: its events are kept up to the limits; weir queue rm %s lets them go\n", word(b.Name), word(b.Name))
+		}
+	}
 	return out.Bytes()
+}
+
+func queueRemoveCommand() *cobra.Command {
+	var where connection
+	cmd := &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Let go the events kept for a connector that is not configured any more",
+		Long: `Forget the position of a connector that is not in the configuration any more, and let
+its events go. NAME is as in weir queue ls, or the name of the connector. A connector of
+that name that is configured later begins with the events that arrive from then on.
+
+The queue of a connector that is configured cannot be removed.`,
+		Example: `  weir queue rm influx`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := where.client()
+			if err != nil {
+				return err
+			}
+			var all stream.Queues
+			if err := c.decode(cmd.Context(), "api/v1/queues", nil, &all); err != nil {
+				return err
+			}
+			name, names := "", []string{}
+			for _, b := range all.Queues {
+				if names = append(names, b.Name); b.Name == args[0] || b.Name == connector.QueuePrefix+args[0] && name == "" {
+					name = b.Name
+				}
+			}
+			if name == "" {
+				return failure{fmt.Errorf("cannot remove the queue %q: there is none; the queues are %s", args[0], orNone(names))}
+			}
+			var removed stream.Backlog
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+			defer cancel()
+			err = c.do(ctx, http.MethodDelete, "api/v1/queues/"+url.PathEscape(name), nil, func(r io.Reader) error { return json.NewDecoder(r).Decode(&removed) })
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is removed; %d events that waited in it are let go\n", word(name), removed.Events)
+			return err
+		},
+	}
+	where.register(cmd)
+	return cmd
 }
 
 func queueVerifyCommand() *cobra.Command {

@@ -50,6 +50,13 @@ func TestQueue(t *testing.T) {
 	run(0, `^1 messages, 2 events \(1 to 2\), 18 bytes, 0 damages\n$`, "queue", "verify", "--path", dir)
 	run(1, `^$`, "queue", "verify", "--path", filepath.Join(dir, "missing"))
 
+	s.Claim([]string{"a log"})
+	run(0, `\ninflux is not configured: .*weir queue rm influx lets them go\n$`, "queue", "ls", "--url", server.URL)
+	run(1, `^$`, "queue", "rm", "a log", "--url", server.URL)
+	run(1, `^$`, "queue", "rm", "none", "--url", server.URL)
+	run(0, `^influx is removed; 2 events that waited in it are let go\n$`, "queue", "rm", "influx", "--url", server.URL)
+	run(0, `(?s)QUEUE[^\n]*\n'a log' +2 +0 [^\n]*\n\n[^\n]*\n$`, "queue", "ls", "--url", server.URL)
+
 	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "$G", "streams", "weir-events", "msgs", "*.blk"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)

@@ -17,6 +17,9 @@ import (
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
+// QueuePrefix and the name of a connector are the name of its position in the stream.
+const QueuePrefix = "connector."
+
 const (
 	batchEvents = 512             // of a frame, at most
 	ackRetry    = time.Second     // after a position could not be stored
@@ -73,7 +76,7 @@ func (c *Connector) Start(ctx context.Context) error {
 			return fmt.Errorf("cannot make the directory of the broker cache: %w", err)
 		}
 	}
-	consumer, err := c.stream.Consumer(ctx, "connector."+c.setup.Name)
+	consumer, err := c.stream.Consumer(ctx, QueuePrefix+c.setup.Name)
 	if err != nil {
 		return err
 	}

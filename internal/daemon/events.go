@@ -134,7 +134,17 @@ func (e *events) openStream(ctx context.Context) error {
 	if err := e.stream.Start(ctx); err != nil {
 		return e.config.Fail("stream", errors.Join(err, file.Close(), synthesizer.Close()))
 	}
+	e.stream.Claim(queues(e.config))
 	return nil
+}
+
+// queues are the positions in the stream of the connectors that are configured.
+func queues(cfg *config.Config) []string {
+	var names []string
+	for _, c := range cfg.Events.Connectors {
+		names = append(names, connector.QueuePrefix+c.Name)
+	}
+	return names
 }
 
 func (e *events) closeStream(ctx context.Context) error {
