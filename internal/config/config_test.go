@@ -75,6 +75,7 @@ func given(s section) string {
 // Every example of the reference is accepted.
 func TestExamplesOfOptions(t *testing.T) {
 	t.Setenv("WEIR_TOKEN", "secret")
+	t.Setenv("NATS_SECRET", "secret")
 	var check func(path string, s section)
 	try := func(path string, o option) {
 		d := &decoder{config: &Config{positions: make(map[string]position)}, lookup: os.LookupEnv}

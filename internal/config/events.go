@@ -13,23 +13,28 @@ import (
 
 	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/statsd"
-	"github.com/weirhq/weir/internal/stream"
 )
 
 // Events is the event path: what takes events in, keeps them, and hands them to scripts.
 type Events struct {
 	BBDO       []BBDO
-	Stream     stream.Config // without Path
+	Stream     Stream
 	Connectors []Connector
 }
 
-// BBDO is one entry of sources.bbdo.
+// BBDO is one entry of sources.bbdo. Either Listen or Connect is given.
 type BBDO struct {
-	Listen     statsd.Listen
-	TLS        bbdo.TLS
-	Synthesize bool // make the storage events that pollers do not send
+	Listen      statsd.Listen
+	Connect     statsd.Listen // where a poller listens
+	bbdo.Config               // without Name, Address, Identity and Version
+	Version     string        // "" for any
+	Synthesize  bool          // make the storage events that pollers do not send
 }
+
+// Connects reports whether Weir opens the connection.
+func (b *BBDO) Connects() bool { return b.Connect.Address != "" }
 
 // Connector is one entry of connectors.
 type Connector struct {
@@ -49,7 +54,7 @@ type File struct {
 func (e *Events) Runs() bool { return len(e.BBDO) > 0 || len(e.Connectors) > 0 }
 
 func defaultEvents() Events {
-	return Events{Stream: stream.Config{MaxBytes: 8 << 30, MaxAge: 7 * 24 * time.Hour}}
+	return Events{Stream: defaultStream()}
 }
 
 func newConnector() Connector {
@@ -60,29 +65,34 @@ func newConnector() Connector {
 }
 
 func bbdoSources(to *[]BBDO) list[BBDO] {
-	return list[BBDO]{to: to, what: "sockets", fresh: BBDO{Synthesize: true}, entry: func(b *BBDO) value {
+	fresh := BBDO{Config: bbdo.DefaultConfig(), Synthesize: true}
+	fresh.Compression = true
+	return list[BBDO]{to: to, what: "connections", fresh: fresh, entry: func(b *BBDO) value {
 		return section{options: []option{
-			{name: "listen", value: tcp{&b.Listen}, required: true, example: `"tcp://:5669"`,
-				doc: "Where pollers connect to, as to a central broker. Pollers of version 2 and 3 may share it."},
+			{name: "listen", value: tcp{to: &b.Listen}, example: `"tcp://:5669"`,
+				doc: "Where pollers connect to, as to a central broker. Pollers of version 2 and 3 may share it. Each entry needs either this or `connect`."},
+			{name: "connect", value: tcp{to: &b.Connect, remote: true}, example: `"tcp://lyon.example.net:5669"`,
+				doc: "Where a poller listens (\"one peer retention\" in Centreon): Weir connects, and connects again when the connection has ended. Events and acknowledgements are the same as with `listen`."},
+			{name: "bbdo_version", value: choice{&b.Version, []string{"", "3.0.1", "3.0.0", "2.0.0"}}, example: "2.0.0",
+				doc: "With `connect`, the version that the poller is configured with; `\"\"` is 3.0.1. With `listen`, pollers of another major version are refused; `\"\"` takes all."},
+			{name: "compression", value: flag{&b.Compression}, doc: "Compress when the poller offers it too."},
+			{name: "ack_limit", value: whole{&b.AckLimit, 1, math.MaxInt32}, doc: "After how many durable events the poller gets an acknowledgement, at the latest after 5 s."},
+			{name: "max_event", value: size{&b.MaxEvent}, doc: "The largest event; the connection of a poller that sends a larger one is closed. At most 64MiB."},
+			{name: "retry_interval", value: duration{to: &b.RetryInterval, least: 100 * time.Millisecond, max: 24 * time.Hour}, doc: "How long to wait before connecting again, with `connect`."},
+			{name: "keepalive_interval", value: duration{to: &b.KeepaliveInterval, least: time.Second, max: 24 * time.Hour}, doc: "How long a connection may be idle before TCP probes it, and the time between two probes."},
+			{name: "keepalive_count", value: whole{&b.KeepaliveCount, 1, 100}, doc: "How many probes without an answer end a connection."},
 			{name: "tls", value: section{options: []option{
 				{name: "mode", value: choice{(*string)(&b.TLS.Mode), []string{string(bbdo.TLSOff), string(bbdo.TLSOffered), string(bbdo.TLSRequired), string(bbdo.TLSLayer)}},
 					example: "required", doc: "`offered` uses TLS when the poller offers it too, `required` refuses pollers that do not, `layer` begins with TLS before anything else; `\"\"` is no TLS."},
-				{name: "cert", value: text{to: &b.TLS.Cert, what: "a PEM file", check: filled}, example: "/etc/weir/cert.pem", doc: "The certificate of this side."},
+				{name: "cert", value: text{to: &b.TLS.Cert, what: "a PEM file", check: filled}, example: "/etc/weir/cert.pem", doc: "The certificate of this side, needed with `listen`. The side that accepts must have one: the anonymous TLS of Centreon without certificates is not supported, so with `connect` the poller needs one."},
 				{name: "key", value: text{to: &b.TLS.Key, what: "a PEM file", check: filled}, example: "/etc/weir/key.pem", doc: "The key of the certificate."},
-				{name: "ca", value: text{to: &b.TLS.CA, what: "a PEM file", check: filled}, example: "/etc/weir/ca.pem", doc: "Certificates that those of pollers are checked against."},
-				{name: "client_cert", value: flag{&b.TLS.RequireClientCert}, doc: "Refuse pollers without a certificate."},
+				{name: "ca", value: text{to: &b.TLS.CA, what: "a PEM file", check: filled}, example: "/etc/weir/ca.pem", doc: "Certificates that those of pollers are checked against. With `connect` it is the system's ones when not given."},
+				{name: "hostname", value: text{to: &b.TLS.Hostname, what: "a name", check: host}, example: "lyon.example.net", doc: "The name the poller's certificate must have, with `connect`, when it is not the host there."},
+				{name: "client_cert", value: flag{&b.TLS.RequireClientCert}, doc: "Refuse pollers without a certificate, with `listen`."},
 			}}, doc: "TLS between pollers and Weir."},
 			{name: "synthesize", value: flag{&b.Synthesize},
 				doc: "Make the metric and status events that pollers do not send from performance data. Set it to false behind a central broker, which sends them."},
 		}}
-	}}
-}
-
-func streamSection(c *stream.Config) section {
-	return section{options: []option{
-		{name: "max_size", value: size64{&c.MaxBytes}, doc: "How much disk the events that a connector has not acknowledged may take, below `data`."},
-		{name: "max_age", value: duration{to: &c.MaxAge, least: time.Minute, max: 3650 * 24 * time.Hour}, doc: "How long events are kept for a connector that does not take them. What is dropped is counted."},
-		{name: "drop_oldest", value: flag{&c.DiscardOld}, doc: "What happens at `max_size`: with `false` pollers are not acknowledged any more and keep their events; with `true` the oldest events go, and are counted."},
 	}}
 }
 
@@ -117,6 +127,7 @@ func connectorName(s string) (reason, suggestion string) {
 
 // checkEvents finds options of the event path that are wrong together.
 func (c *Config) checkEvents(d *decoder) {
+	c.checkStream(d)
 	seen := make(map[string]bool)
 	for i, s := range c.Events.Connectors {
 		if seen[s.Name] {
@@ -127,12 +138,32 @@ func (c *Config) checkEvents(d *decoder) {
 	}
 	sockets := make(map[statsd.Listen]bool)
 	for i, b := range c.Events.BBDO {
-		path := index("sources.bbdo", i)
-		if sockets[b.Listen] {
-			d.complain(path+".listen", "cannot use "+quote(listenURL(b.Listen))+" for "+path+".listen: an entry before it is the same")
+		path, name, address := index("sources.bbdo", i), "listen", b.Listen
+		others := []string{"retry_interval", "tls.hostname"} // options of the other kind of entry
+		if b.Connects() {
+			name, address, others = "connect", b.Connect, []string{"tls.client_cert"}
 		}
-		sockets[b.Listen] = true
-		if b.TLS.Mode != bbdo.TLSOff && (b.TLS.Cert == "" || b.TLS.Key == "") {
+		switch {
+		case address.Address == "":
+			d.complain(path, "cannot use "+path+" without the key listen (pollers connect to Weir) or connect (Weir connects to a poller)")
+			continue
+		case b.Connects() && b.Listen.Address != "":
+			d.complain(path+".connect", "cannot use "+path+".connect: listen is given too; make it an entry of its own")
+		case sockets[address]:
+			d.complain(path+"."+name, "cannot use "+quote(listenURL(address))+" for "+path+"."+name+": an entry before it is the same")
+		}
+		sockets[address] = true
+		for _, other := range others {
+			if _, given := c.positions[path+"."+other]; given {
+				d.complain(path+"."+other, "cannot use "+path+"."+other+" in an entry with "+name+": it has no effect there")
+			}
+		}
+		if b.MaxEvent < 1<<16 || b.MaxEvent > event.MaxPayload {
+			d.complain(path+".max_event", "cannot use "+path+".max_event: it must be 64KiB to 64MiB")
+		}
+		if (b.TLS.Cert == "") != (b.TLS.Key == "") {
+			d.complain(path+".tls", "cannot use "+path+".tls with only one of cert and key")
+		} else if b.TLS.Mode != bbdo.TLSOff && !b.Connects() && b.TLS.Cert == "" {
 			d.complain(path+".tls.mode", "cannot use "+path+".tls without cert and key: the side that accepts connections needs them")
 		}
 	}
@@ -216,17 +247,30 @@ func (v parameters) decode(d *decoder, path string, n ast.Node) {
 	}
 }
 
-// tcp is a listen URL of TCP.
-type tcp struct{ to *statsd.Listen }
+// tcp is the URL of a TCP socket, here or, where a host is needed, at a peer.
+type tcp struct {
+	to     *statsd.Listen
+	remote bool
+}
 
 func (tcp) kind() string   { return "`tcp://HOST:PORT`" }
-func (v tcp) yaml() string { return listen(v).yaml() }
+func (v tcp) yaml() string { return listen{v.to}.yaml() }
 
 func (v tcp) decode(d *decoder, path string, n ast.Node) {
+	if s, ok := stringOf(n); ok && !strings.Contains(s, "://") {
+		if reason, _ := hostPort(s); reason == "" {
+			d.refuse(n, path, "it must be tcp://HOST:PORT", strconv.Quote("tcp://"+s))
+			return
+		}
+	}
 	before := len(d.errors)
-	listen(v).decode(d, path, n)
-	if len(d.errors) == before && v.to.Network != "tcp" {
+	listen{v.to}.decode(d, path, n)
+	switch {
+	case len(d.errors) > before:
+	case v.to.Network != "tcp":
 		d.refuse(n, path, "it must be tcp://HOST:PORT", strconv.Quote("tcp://"+v.to.Address))
+	case v.remote && (strings.HasPrefix(v.to.Address, ":") || strings.HasSuffix(v.to.Address, ":0")):
+		d.refuse(n, path, "it must name the host and the port of the poller", "")
 	}
 }
 

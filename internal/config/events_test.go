@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/statsd"
 )
 
 func TestConnectors(t *testing.T) {
@@ -22,7 +24,17 @@ func TestConnectors(t *testing.T) {
 	path := filepath.Join(dir, "weir.yaml")
 	text := `
 sources:
-  bbdo: [{listen: "tcp://127.0.0.1:5669", synthesize: false}]
+  bbdo:
+    - {listen: "tcp://127.0.0.1:5669", synthesize: false}
+    - connect: tcp://lyon:5669
+      bbdo_version: 2.0.0
+      compression: false
+      ack_limit: 10
+      max_event: 1MiB
+      retry_interval: 2s
+      keepalive_interval: 10s
+      keepalive_count: 3
+      tls: {mode: required, ca: ca.pem, hostname: poller}
 stream: {max_size: 1GiB, max_age: 1d, drop_oldest: true}
 connectors:
   - name: influx
@@ -58,6 +70,16 @@ connectors:
 	if s := c.Events.Stream; s.MaxBytes != 1<<30 || s.MaxAge != 24*time.Hour || !s.DiscardOld || !c.Events.Runs() || c.Events.BBDO[0].Synthesize {
 		t.Errorf("%+v", c.Events)
 	}
+	dialer := BBDO{
+		Connect: statsd.Listen{Network: "tcp", Address: "lyon:5669"}, Version: "2.0.0", Synthesize: true,
+		Config: bbdo.Config{
+			TLS: bbdo.TLS{Mode: bbdo.TLSRequired, CA: "ca.pem", Hostname: "poller"}, AckLimit: 10, MaxEvent: 1 << 20, NegotiationTimeout: 5 * time.Second,
+			RetryInterval: 2 * time.Second, KeepaliveInterval: 10 * time.Second, KeepaliveCount: 3,
+		},
+	}
+	if diff := cmp.Diff(dialer, c.Events.BBDO[1]); diff != "" {
+		t.Error(diff)
+	}
 	if Default().Events.Runs() {
 		t.Error("events run without being configured")
 	}
@@ -86,5 +108,16 @@ func TestMistakesOfConnectors(t *testing.T) {
 	f(`sources: {bbdo: [{listen: "udp://:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://:5669"?`)
 	f(`sources: {bbdo: [{listen: "tcp://:5669", tls: {mode: required}}]}`, "without cert and key")
 	f(`sources: {bbdo: [{listen: "tcp://:5669"}, {listen: "tcp://:5669"}]}`, "an entry before it is the same")
+	f(`sources: {bbdo: [{connect: "tcp://a:5669"}, {connect: "tcp://a:5669"}]}`, `cannot use "tcp://a:5669" for sources.bbdo[1].connect: an entry before it is the same`)
+	f(`sources: {bbdo: [{synthesize: true}]}`, "without the key listen (pollers connect to Weir) or connect")
+	f(`sources: {bbdo: [{listen: "tcp://:5669", connect: "tcp://a:5669"}]}`, "listen is given too")
+	f(`sources: {bbdo: [{connect: "a:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://a:5669"?`)
+	f(`sources: {bbdo: [{connect: "tcp://:5669"}]}`, "it must name the host and the port")
+	f(`sources: {bbdo: [{connect: "tcp://a:0"}]}`, "it must name the host and the port")
+	f(`sources: {bbdo: [{connect: "tcp://a:5669", tls: {client_cert: true}}]}`, "sources.bbdo[0].tls.client_cert in an entry with connect: it has no effect there")
+	f(`sources: {bbdo: [{listen: "tcp://:5669", retry_interval: 1s}]}`, "sources.bbdo[0].retry_interval in an entry with listen: it has no effect there")
+	f(`sources: {bbdo: [{connect: "tcp://a:5669", tls: {cert: a}}]}`, "with only one of cert and key")
+	f(`sources: {bbdo: [{listen: "tcp://:5669", bbdo_version: 4.0.0}]}`, `it must be "", "3.0.1", "3.0.0" or "2.0.0"`)
+	f(`sources: {bbdo: [{listen: "tcp://:5669", max_event: 1GiB}]}`, "it must be 64KiB to 64MiB")
 	f("stream: {max_size: 1B}", "it must be at least 1MiB")
 }

@@ -12,7 +12,7 @@ const maxToken = 4096 // bytes
 
 // readFiles reads what the configuration names.
 func (c *Config) readFiles() error {
-	failed := c.readParameters()
+	failed := append(c.readParameters(), c.readStream()...)
 	if path := c.HTTP.TokenFile; path != "" {
 		token, err := readToken(path)
 		if err != nil {

@@ -64,7 +64,7 @@ func sourcesSection(c *Config) section {
 				}}
 			}}, doc: "Sockets on which StatsD lines arrive; an empty list turns StatsD off.", example: `[{listen: "udp://:8125"}, {listen: "unix:///run/weir.sock", mode: 0660}]`},
 			{name: "bbdo", value: bbdoSources(&c.Events.BBDO), example: `[{listen: "tcp://:5669"}]`,
-				doc: "Sockets on which Centreon pollers connect; none unless given."},
+				doc: "Connections with Centreon pollers; none unless given."},
 		},
 		later: []string{"netflow", "sflow", "ipfix"},
 	}

@@ -102,7 +102,7 @@ type choice struct {
 }
 
 func (v choice) kind() string {
-	return strings.ReplaceAll(either(v.words), `"`, "`")
+	return strings.ReplaceAll(strings.ReplaceAll(either(v.words), `"`, "`"), "``", "`\"\"`")
 }
 
 func (v choice) yaml() string { return quoted(*v.to) }

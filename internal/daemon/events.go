@@ -54,7 +54,7 @@ type events struct {
 }
 
 func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *events {
-	c := cfg.Events.Stream
+	c := cfg.Events.Stream.Config
 	c.Path = filepath.Join(cfg.Data, "stream")
 	e := &events{
 		config: cfg, registry: reg, log: log, scripts: scripts, stream: stream.New(c, reg, log),
