@@ -84,6 +84,7 @@ type Cache struct {
 	bas, bvs      map[uint64]event.Event
 	relations     map[uint64][]uint64 // BA to its BVs, ascending
 
+	version  uint64            // grows with every change but that of a status
 	names    map[string]string // the names of groups, each kept once
 	journal  *frameWriter      // what changed since the last Flush of the file, or nil
 	counts   Stats
@@ -172,10 +173,17 @@ func (c *Cache) Update(e event.Event) {
 			return
 		}
 	}
+	if e.Type != pbAdaptiveServiceStatus && e.Type != pbAdaptiveHostStatus {
+		c.version++
+	}
 	if c.journal != nil {
 		c.journal.add(e)
 	}
 }
+
+// Version is another number whenever a name or another text, a severity or a group
+// may have changed. Statuses do not change it.
+func (c *Cache) Version() uint64 { return c.version }
 
 // rare applies the events that only a configuration dump or a central broker
 // sends, and reports whether the cache changed.

@@ -1,10 +1,18 @@
 package connector
 
 import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"math"
+
 	"github.com/weirhq/weir/internal/broker"
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/lua"
 )
+
+//go:embed prelude/cache.lua
+var cachePrelude string
 
 // cacheTable is the global broker_cache (5.2), over a cache that only this script uses.
 type cacheTable struct {
@@ -12,8 +20,21 @@ type cacheTable struct {
 	readOnly bool // objects are userdata: version 2 of the interface
 }
 
-// table is what the script gets; self is checked by its methods.
-func (t *cacheTable) table() *lua.Table {
+// table is what the script gets; self is checked by its methods. forget has to be
+// called when the version of the cache has changed.
+func (t *cacheTable) table(vm *lua.VM) (methods *lua.Table, forget *lua.Ref, err error) {
+	chunk, err := vm.Load("=weir/cache.lua", []byte(cachePrelude))
+	if err != nil {
+		return nil, nil, err
+	}
+	results, err := chunk.Call(t.methods())
+	if err != nil {
+		return nil, nil, err
+	}
+	return results[0].(*lua.Table), results[1].(*lua.Ref), nil
+}
+
+func (t *cacheTable) methods() *lua.Table {
 	id := func(f func(c *lua.Call, id uint64)) lua.Function {
 		return cacheMethod(1, 0, func(c *lua.Call, a, _ uint64) { f(c, a) })
 	}
@@ -61,9 +82,20 @@ func (t *cacheTable) table() *lua.Table {
 			c.Push(list)
 		}),
 	} {
-		all.Set(name, f)
+		all.Set(name, named(name, f))
 	}
 	return all
+}
+
+// named makes the errors of a method name it also where it is called by another function.
+func named(name string, f lua.Function) lua.Function {
+	return func(c *lua.Call) (int, error) {
+		n, err := f(c)
+		if wrong := (*lua.ArgumentError)(nil); errors.As(err, &wrong) && wrong.Argument > 1 {
+			err = fmt.Errorf("bad argument #%d to '%s' (%s)", wrong.Argument-1, name, wrong.Message)
+		}
+		return n, err
+	}
 }
 
 // cacheMethod is a method with required and then optional numbers; ids that
@@ -78,11 +110,17 @@ func cacheMethod(required, optional int, f func(c *lua.Call, a, b uint64)) lua.F
 			if i >= required && c.IsNil(i+2) {
 				break
 			}
-			id, err := c.Int(i + 2)
-			if err != nil {
+			id, err := c.Float(i + 2)
+			switch {
+			case err != nil:
 				return 0, err
+			case id < 0 || id > 1<<53:
+				ids[i] = math.MaxUint64
+			case id != math.Trunc(id):
+				return 0, &lua.ArgumentError{Argument: i + 2, Message: "number has no integer representation"}
+			default:
+				ids[i] = uint64(id)
 			}
-			ids[i] = uint64(id) // a negative one is larger than any
 		}
 		f(c, ids[0], ids[1])
 		return 1, nil

@@ -72,6 +72,12 @@ func (s *Script) step() (lua.DispatchResult, error) {
 		s.out.Error(err)
 	}
 	var result lua.DispatchResult
+	if version := s.cache.Version(); version != s.known {
+		if _, err := s.forget.Call(); err != nil {
+			return result, err
+		}
+		s.known = version
+	}
 	if len(segment) > 0 {
 		s.out.Begin("write")
 		begin := time.Now()

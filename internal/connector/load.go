@@ -25,6 +25,8 @@ type Script struct {
 	vm      *lua.VM
 	modules *modules.Modules
 	cache   *broker.Cache
+	forget  *lua.Ref // what Lua knows of the cache
+	known   uint64   // version of the cache it was asked at
 	file    *broker.File // of the cache, nil to keep it in memory only
 	family  event.Family
 
@@ -150,6 +152,11 @@ func (s *Script) globals() (*globals, error) {
 		log:   &scriptLog{level: 1, say: s.out.Log, now: time.Now},
 		cache: &cacheTable{cache: s.cache},
 	}
+	cache, forget, err := g.cache.table(s.vm)
+	if err != nil {
+		return nil, err
+	}
+	s.forget = forget
 	functions, err := functions(s.vm, s.setup.BBDO)
 	if err != nil {
 		return nil, err
@@ -159,7 +166,7 @@ func (s *Script) globals() (*globals, error) {
 		return nil, err
 	}
 	g.tables = map[string]*lua.Table{
-		"broker_log": g.log.table(), "broker_cache": g.cache.table(), "broker": functions, "broker_tcp_socket": sockets, "broker_event": {},
+		"broker_log": g.log.table(), "broker_cache": cache, "broker": functions, "broker_tcp_socket": sockets, "broker_event": {},
 	}
 	return g, nil
 }
