@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/lua"
+	"github.com/weirhq/weir/internal/lua/modules"
 )
 
 //go:embed prelude/broker.lua
@@ -70,7 +71,7 @@ func jsonDecode(c *lua.Call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v, message := decodeJSON(text)
+	v, message := modules.DecodeJSON(text)
 	if message != "" {
 		c.PushNil()
 		c.PushString(message)

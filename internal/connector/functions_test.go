@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/weirhq/weir/internal/lua/modules"
 )
 
 const nothing = "function init() end function write() return true end"
@@ -105,24 +107,15 @@ func TestJSONDecode(t *testing.T) {
 	bad(`'{\n "a": 1,\n\n\n\n\n "b":\n}'`, "[json.exception.parse_error.101] parse error at line 8, column 1: syntax error while parsing value - unexpected '}'; expected '[', '{', or a literal")
 	bad(`''`, "[json.exception.parse_error.101] parse error at line 1, column 1: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal")
 	for _, text := range []string{"1 2", "{", "[1,]", `{"a"}`, `{a:1}`, `"`, `"\x"`, "01", "1.", "tru", "[1"} {
-		if _, message := decodeJSON(text); !strings.HasPrefix(message, "[json.exception.parse_error.101] parse error at line 1, column ") {
+		if _, message := modules.DecodeJSON(text); !strings.HasPrefix(message, "[json.exception.parse_error.101] parse error at line 1, column ") {
 			t.Errorf("%q: %q", text, message)
 		}
 	}
-	if _, message := decodeJSON(strings.Repeat("[", 100_000)); !strings.Contains(message, "nested deeper") {
+	if _, message := modules.DecodeJSON(strings.Repeat("[", 100_000)); !strings.Contains(message, "nested deeper") {
 		t.Error(message)
 	}
 	fails(t, s)(`broker.json_decode(nil)`, "bad argument #1")
 	fails(t, s)(`broker.json_decode({})`, "bad argument #1")
-}
-
-func FuzzDecodeJSON(f *testing.F) {
-	f.Add(`{"a":[1,-2.5e3,"\u00e9\n",true,null]}`)
-	f.Fuzz(func(t *testing.T, text string) {
-		if v, message := decodeJSON(text); message != "" && v != nil {
-			t.Errorf("%q: both %v and %q", text, v, message)
-		}
-	})
 }
 
 func TestPerfdata(t *testing.T) {

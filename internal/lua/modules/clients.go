@@ -173,7 +173,9 @@ func (w way) proxyFunction() (func(*http.Request) (*url.URL, error), error) {
 	default:
 		return nil, fail(curlProxyName, "Unsupported proxy scheme \""+u.Scheme+"\"")
 	}
-	if u.Port() == "" {
+	if u.Port() == "" && u.Scheme == "https" {
+		u.Host += ":443"
+	} else if u.Port() == "" {
 		u.Host += ":1080"
 	}
 	if name, password, ok := strings.Cut(w.proxyPassword, ":"); ok || name != "" {

@@ -150,12 +150,12 @@ func exchange(ctx context.Context, client *http.Client, target *url.URL, r reque
 	answer.Set("line", response.Proto+" "+response.Status)
 	answer.Set("headers", headerList(response.Header))
 	answer.Set("body", data)
-	answer.Set("url", response.Request.URL.Redacted())
+	answer.Set("url", response.Request.URL.String())
 	return answer, reused, nil
 }
 
-// setHeaders takes a list of "Name: value" lines. Body length and encoding are sent once, by
-// net/http.
+// setHeaders takes a list of "Name: value" lines and sends the names as they are written. Body length
+// and encoding are sent once, by net/http.
 func setHeaders(q *http.Request, list lua.Value) error {
 	lines, _ := list.(*lua.Table)
 	if lines == nil {
@@ -190,10 +190,12 @@ func setHeaders(q *http.Request, list lua.Value) error {
 				delete(q.Header, key) // the default one
 				given[key] = true
 			}
-			if value != "" || !found {
-				q.Header[key] = append(q.Header[key], value)
-			} else if key == "User-Agent" {
+			if key == "User-Agent" { // known to net/http by this name only
 				q.Header[key] = nil
+				name = key
+			}
+			if value != "" || !found {
+				q.Header[name] = append(q.Header[name], value)
 			}
 		}
 	}

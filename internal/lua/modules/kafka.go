@@ -16,7 +16,7 @@ import (
 
 const producerType = "kafka producer"
 
-// closeTimeout bounds how long a producer that is closed waits for its messages.
+// closeTimeout bounds how long a producer that is closed waits for its messages, unless the script wants less.
 const closeTimeout = 5 * time.Second
 
 // producer is an object of the rdkafka modules. It connects at its first message, because brokers
@@ -25,6 +25,7 @@ type producer struct {
 	m        *Modules
 	settings *kafkaSettings
 	client   *kgo.Client
+	closing  time.Duration // may wait for messages
 
 	mu        sync.Mutex // protects what deliveries touch
 	delivered int        // since the last report
@@ -47,38 +48,64 @@ func (m *Modules) defineProducer(vm *lua.VM) error {
 		Name: producerType,
 		Methods: map[string]lua.Function{
 			"brokers_add": method((*producer).addBrokers), "produce": method((*producer).produce),
-			"poll": method((*producer).poll), "outq_len": method((*producer).waiting),
+			"poll": method((*producer).poll), "topic": method((*producer).topic), "outq_len": method((*producer).waiting),
 		},
 		Close: func(v any) { v.(*producer).close() },
 	})
 }
 
-// newProducer takes a table of properties.
+// newProducer takes a table of properties, and how many milliseconds closing may wait for messages.
 func (m *Modules) newProducer(c *lua.Call) (int, error) {
-	properties, err := c.Table(1)
-	if err != nil {
+	p := &producer{m: m, settings: newKafkaSettings(), closing: closeTimeout, news: make(chan struct{}, 1)}
+	if err := p.apply(c, 1); err != nil {
 		return 0, err
 	}
-	s := newKafkaSettings()
-	for _, p := range properties.Hash {
-		name, _ := p.Key.(string)
-		value, _ := p.Value.(string)
-		known, err := s.set(name, value)
+	if !c.IsNil(2) {
+		milliseconds, err := c.Float(2)
 		if err != nil {
 			return 0, err
 		}
-		if !known {
-			m.log().Warn("Kafka property is not supported and ignored", "property", name)
+		if d := seconds(milliseconds / 1000); d >= 0 {
+			p.closing = min(d, closeTimeout)
 		}
 	}
-	if _, err := s.options(); err != nil {
+	if _, err := p.settings.options(); err != nil {
 		return 0, err
 	}
-	c.Push(&lua.Object{Type: producerType, Value: &producer{m: m, settings: s, news: make(chan struct{}, 1)}})
+	c.Push(&lua.Object{Type: producerType, Value: p})
 	return 1, nil
 }
 
-// checkProperty raises an error for a value that is impossible.
+// apply sets the properties of the table that is an argument.
+func (p *producer) apply(c *lua.Call, argument int) error {
+	properties, err := c.Table(argument)
+	if err != nil {
+		return err
+	}
+	for _, property := range properties.Hash {
+		name, _ := property.Key.(string)
+		value, _ := property.Value.(string)
+		used, err := p.settings.set(name, value)
+		if err != nil {
+			return err
+		}
+		if !used {
+			p.m.log().Warn("Kafka property is not supported and ignored", "property", name)
+		}
+	}
+	return nil
+}
+
+// topic takes the properties of a topic. There is one client for all topics, which has them until it connects.
+func (p *producer) topic(c *lua.Call) (int, error) {
+	if p.client != nil {
+		p.m.log().Warn("properties of a Kafka topic are ignored: the producer has sent messages before")
+		return 0, nil
+	}
+	return 0, p.apply(c, 2)
+}
+
+// checkProperty raises an error for a name that does not exist and a value that is impossible.
 func checkProperty(c *lua.Call) (int, error) {
 	name, err := c.String(1)
 	if err != nil {
@@ -250,7 +277,7 @@ func (p *producer) close() {
 	if p.client == nil {
 		return
 	}
-	ctx, done := p.m.Block(closeTimeout)
+	ctx, done := p.m.Block(p.closing)
 	_ = p.client.Flush(ctx) // what is left is reported as lost
 	done()
 	p.client.Close()

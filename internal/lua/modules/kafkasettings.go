@@ -21,10 +21,17 @@ type kafkaSettings struct {
 	protocol, mechanism      string
 	user, password           string
 	ca, certificate, key     string
+	keyPassword              string
 	insecure                 bool
 	plain                    []kgo.Opt // those that need no others
 	batchBytes, messageBytes int32
 }
+
+// What the client can have in a batch, in bytes.
+const (
+	minBatch = 1 << 10
+	maxBatch = 100 << 20
+)
 
 func newKafkaSettings() *kafkaSettings {
 	return &kafkaSettings{queue: 100000, protocol: "plaintext", mechanism: "PLAIN", messageBytes: 1000000}
@@ -41,8 +48,11 @@ func list(text string) []string {
 	return items
 }
 
-// set applies one property; a name that has no equivalent is not known.
-func (s *kafkaSettings) set(name, value string) (known bool, err error) {
+// set applies one property. It is not used when the client has no equivalent.
+func (s *kafkaSettings) set(name, value string) (used bool, err error) {
+	if !propertyNames[name] {
+		return false, fmt.Errorf("there is no Kafka property %q", name)
+	}
 	bad := func(want string) (bool, error) {
 		shown := value
 		if strings.Contains(name, "password") {
@@ -89,17 +99,26 @@ func (s *kafkaSettings) set(name, value string) (known bool, err error) {
 		s.certificate = value
 	case "ssl.key.location":
 		s.key = value
+	case "ssl.key.password":
+		s.keyPassword = value
 	case "enable.ssl.certificate.verification":
-		if value != "true" && value != "false" {
+		switch value {
+		case "true", "t", "1":
+			s.insecure = false
+		case "false", "f", "0":
+			s.insecure = true
+		default:
 			return bad("true or false")
 		}
-		s.insecure = value == "false"
 	case "client.id":
 		s.plain = append(s.plain, kgo.ClientID(value))
 	case "compression.codec", "compression.type":
+		if value == "inherit" { // of a topic: what the producer has
+			return true, nil
+		}
 		codec, ok := map[string]kgo.CompressionCodec{
 			"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
-			"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(), "inherit": kgo.NoCompression(),
+			"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 		}[value]
 		if !ok {
 			return bad("none, gzip, snappy, lz4 or zstd")
@@ -118,7 +137,12 @@ func (s *kafkaSettings) set(name, value string) (known bool, err error) {
 	case "linger.ms", "queue.buffering.max.ms":
 		return milliseconds(func(d time.Duration) kgo.Opt { return kgo.ProducerLinger(d) })
 	case "message.timeout.ms", "delivery.timeout.ms":
-		return milliseconds(func(d time.Duration) kgo.Opt { return kgo.RecordDeliveryTimeout(max(d, time.Second)) })
+		return milliseconds(func(d time.Duration) kgo.Opt {
+			if d == 0 { // no limit
+				return kgo.RecordDeliveryTimeout(0)
+			}
+			return kgo.RecordDeliveryTimeout(max(d, time.Second))
+		})
 	case "retries", "message.send.max.retries":
 		n, ok := number(0, 1<<31-1)
 		if !ok {
@@ -126,21 +150,25 @@ func (s *kafkaSettings) set(name, value string) (known bool, err error) {
 		}
 		s.plain = append(s.plain, kgo.RecordRetries(int(n)))
 	case "batch.size", "message.max.bytes":
-		n, ok := number(1000, 100<<20)
+		low := map[string]int64{"batch.size": 1, "message.max.bytes": 1000}[name]
+		n, ok := number(low, 1<<31-1)
 		if !ok {
-			return bad("a number of bytes from 1000 to 104857600")
+			return bad(fmt.Sprintf("a number of bytes from %d", low))
 		}
+		size := int32(min(max(n, minBatch), maxBatch))
 		if name == "batch.size" {
-			s.batchBytes = int32(n)
+			s.batchBytes = size
 		} else {
-			s.messageBytes = int32(n)
+			s.messageBytes = size
 		}
 	case "queue.buffering.max.messages":
-		n, ok := number(1, 1<<31-1)
+		n, ok := number(0, 1<<31-1)
 		if !ok {
-			return bad("a whole number from 1")
+			return bad("a whole number")
 		}
-		s.queue = n
+		if s.queue = n; n == 0 { // no limit
+			s.queue = 1<<31 - 1
+		}
 	default:
 		return false, nil
 	}
@@ -195,7 +223,11 @@ func (s *kafkaSettings) tls() (*tls.Config, error) {
 		}
 	}
 	if s.certificate != "" {
-		pair, err := tls.LoadX509KeyPair(s.certificate, s.key)
+		key := s.key
+		if key == "" {
+			key = s.certificate
+		}
+		pair, err := loadKeyPair(s.certificate, key, s.keyPassword)
 		if err != nil {
 			return nil, fmt.Errorf("cannot use ssl.certificate.location and ssl.key.location: %w", err)
 		}

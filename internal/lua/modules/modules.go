@@ -63,6 +63,7 @@ func Register(vm *lua.VM, o Options) (*Modules, error) {
 		"http": lua.Function(m.http), "tcp": lua.Function(newSocket),
 		"sleep": lua.Function(m.sleep), "gettime": lua.Function(getTime),
 		"kafka_producer": lua.Function(m.newProducer), "kafka_check": lua.Function(checkProperty),
+		"json_encode": lua.Function(jsonEncode), "json_decode": lua.Function(jsonDecode), "json_indent": lua.Function(jsonIndent),
 		"from_pem": lua.Function(keyFromPEM), "sign": lua.Function(sign),
 	}
 	files, err := sources.ReadDir("lua")

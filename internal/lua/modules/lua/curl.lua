@@ -14,6 +14,7 @@ local options = {
   HEADERFUNCTION = { 20079, "writer" }, USERAGENT = { 10018, "string" }, FOLLOWLOCATION = { 52, "flag" },
   CAINFO = { 10065, "string" }, SSLCERT = { 10025, "string" }, SSLKEY = { 10087, "string" },
   HTTPGET = { 80, "flag" }, NOBODY = { 44, "flag" }, VERBOSE = { 41, "flag" },
+  READFUNCTION = { 20012, "reader" }, UPLOAD = { 46, "flag" }, INFILESIZE = { 14, "number" }, HTTPPOST = { 10024, "form" },
 }
 local infos = { RESPONSE_CODE = 2097154, EFFECTIVE_URL = 1048577, TOTAL_TIME = 3145731, CONTENT_TYPE = 1048594 }
 local errors = {
@@ -42,6 +43,58 @@ for name, o in pairs(options) do
   by_number[o[1]], by_name[name:lower()] = name, name
 end
 
+-- Forms: parts of multipart/form-data (RFC 7578).
+local Form = {}
+Form.__index = Form
+
+local function part(form, name, filename, content, kind, headers)
+  if type(kind) == "table" and headers == nil then kind, headers = nil, kind end
+  if type(name) ~= "string" then error("bad argument #1 to the form (name of a part expected, got " .. type(name) .. ")", 3) end
+  if type(content) == "number" then content = tostring(content) end
+  if type(content) ~= "string" then error("bad argument to the form (content of part '" .. name .. "' expected, got " .. type(content) .. ")", 3) end
+  local function quoted(s) return '"' .. s:gsub('["\\]', "\\%0"):gsub("[\r\n]", " ") .. '"' end
+  local lines = { "Content-Disposition: form-data; name=" .. quoted(name) }
+  if filename then lines[1] = lines[1] .. "; filename=" .. quoted(filename) end
+  if kind or filename then lines[2] = "Content-Type: " .. (kind or "application/octet-stream") end
+  for _, line in ipairs(headers or {}) do lines[#lines + 1] = tostring(line) end
+  for _, line in ipairs(lines) do
+    if line:find("[\r\n]") then error("bad argument to the form (a header of part '" .. name .. "' has more than one line)", 3) end
+  end
+  form[#form + 1] = { head = table.concat(lines, "\r\n"), content = content }
+  return form
+end
+
+local function file_part(form, name, path, kind, filename, headers)
+  if type(path) ~= "string" then error("bad argument #2 to 'add_file' (path expected, got " .. type(path) .. ")", 3) end
+  local file, err = io.open(path, "rb")
+  if not file then error("cannot add a file to the form: " .. err, 3) end
+  local content = file:read("*a")
+  file:close()
+  return part(form, name, filename or path:match("[^/]*$"), content, kind, headers)
+end
+
+function Form:add_content(name, content, kind, headers) return part(self, name, nil, content, kind, headers) end
+function Form:add_buffer(name, filename, content, kind, headers) return part(self, name, filename, content, kind, headers) end
+function Form:add_file(name, path, kind, filename, headers) return file_part(self, name, path, kind, filename, headers) end
+function Form:free() for i = #self, 1, -1 do self[i] = nil end end
+
+-- The body of a form, and the boundary of its parts, which no part contains.
+local function form_body(form)
+  local out, boundary = {}, nil
+  repeat
+    boundary = ("-"):rep(24) .. ("%08x%08x"):format(math.random(0, 0x7fffffff), math.random(0, 0x7fffffff))
+    local free = true
+    for _, p in ipairs(form) do free = free and not p.content:find(boundary, 1, true) end
+  until free
+  for _, p in ipairs(form) do
+    out[#out + 1] = "--" .. boundary .. "\r\n" .. p.head .. "\r\n\r\n"
+    out[#out + 1] = p.content
+    out[#out + 1] = "\r\n"
+  end
+  out[#out + 1] = "--" .. boundary .. "--\r\n"
+  return table.concat(out), boundary
+end
+
 local Easy = {}
 Easy.__index = Easy
 
@@ -53,6 +106,9 @@ end
 local function wrong(name, want, value, level)
   error("bad argument #1 to 'setopt_" .. name:lower() .. "' (" .. want .. " expected, got " .. type(value) .. ")", level + 1)
 end
+
+-- What options do to the method.
+local modes = { POSTFIELDS = "POST", POST = "POST", HTTPPOST = "FORM", HTTPGET = "GET", NOBODY = "HEAD", UPLOAD = "PUT" }
 
 local function set(self, name, value, context, level)
   local kind = options[name][2]
@@ -75,22 +131,23 @@ local function set(self, name, value, context, level)
     local copy = {}
     for i, line in ipairs(value) do copy[i] = tostring(line) end
     value = copy
-  elseif kind == "writer" then
-    local f = value
+  elseif kind == "writer" or kind == "reader" then
+    local f, method = value, kind == "writer" and "write" or "read"
     if type(f) == "function" then
-      if context ~= nil then value = function(chunk) return f(context, chunk) end end
-    elseif (type(f) == "table" or type(f) == "userdata") and f.write then
-      value = function(chunk) return f:write(chunk) end
+      if context ~= nil then value = function(x) return f(context, x) end end
+    elseif (type(f) == "table" or type(f) == "userdata") and f[method] then
+      value = function(x) return f[method](f, x) end
     else
       wrong(name, "function", value, level + 1)
     end
+  elseif kind == "form" then
+    if getmetatable(value) ~= Form then wrong(name, "form", value, level + 1) end
   end
-  if name == "POSTFIELDS" or name == "POST" and value then
-    o.mode = "POST"
-  elseif name == "HTTPGET" and value then
-    o.mode = "GET"
-  elseif name == "NOBODY" then
-    o.mode = value and "HEAD" or "GET"
+  local mode = modes[name]
+  if name == "POSTFIELDS" or mode and value then
+    o.mode = mode
+  elseif mode and mode == o.mode then -- switched off
+    o.mode = nil
   end
   o[name] = value
 end
@@ -142,6 +199,24 @@ local function accepted(callback, chunk)
   return ok ~= false
 end
 
+-- maxBody bounds what a read callback gives, in bytes.
+local max_body = 64 * 1024 * 1024
+
+-- All that a read callback gives: at most size bytes when that is known.
+local function read_all(callback, size)
+  local parts, n = {}, 0
+  while not (size and n >= size) do
+    local chunk = callback(16384)
+    if chunk == nil or chunk == "" then break end
+    if type(chunk) ~= "string" then raise(42, "Operation was aborted by an application callback") end
+    n = n + #chunk
+    if n > max_body then raise(63, "Maximum file size exceeded: the request has more than 64 MiB") end
+    parts[#parts + 1] = chunk
+  end
+  local body = table.concat(parts)
+  return size and body:sub(1, size) or body
+end
+
 local function flag(value, default)
   if value == nil then return default end
   return value
@@ -158,8 +233,17 @@ function Easy:perform()
   local body
   local mode = o.mode or "GET"
   if mode == "POST" then
-    body = o.POSTFIELDS or ""
+    local size = o.INFILESIZE and o.INFILESIZE >= 0 and o.INFILESIZE or nil
+    body = o.POSTFIELDS or o.READFUNCTION and read_all(o.READFUNCTION, size) or ""
     headers[#headers + 1] = "Content-Type: application/x-www-form-urlencoded"
+  elseif mode == "FORM" then
+    local boundary
+    body, boundary = form_body(o.HTTPPOST)
+    headers[#headers + 1] = "Content-Type: multipart/form-data; boundary=" .. boundary
+    mode = "POST"
+  elseif mode == "PUT" then
+    local size = o.INFILESIZE and o.INFILESIZE >= 0 and o.INFILESIZE or nil
+    body = o.READFUNCTION and read_all(o.READFUNCTION, size) or ""
   end
   local own = {}
   for _, line in ipairs(o.HTTPHEADER or {}) do own[(line:match("^[^:;]*"):lower():gsub("%s", ""))] = true end
@@ -235,31 +319,47 @@ end
 
 function Easy:escape(s)
   check(self)
-  return (s:gsub("[^A-Za-z0-9%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+  if type(s) ~= "string" and type(s) ~= "number" then error("bad argument #1 to 'escape' (string expected, got " .. type(s) .. ")", 2) end
+  return (tostring(s):gsub("[^A-Za-z0-9%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
 function Easy:unescape(s)
   check(self)
-  return (s:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+  if type(s) ~= "string" and type(s) ~= "number" then error("bad argument #1 to 'unescape' (string expected, got " .. type(s) .. ")", 2) end
+  return (tostring(s):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
 function Easy:__tostring() return self.closed and "cURL easy handle (closed)" or "cURL easy handle" end
 
-local module
-local function load()
-  if module then return module end
-  module = {}
-  for name, o in pairs(options) do module["OPT_" .. name] = o[1] end
-  for name, number in pairs(infos) do module["INFO_" .. name] = number end
-  function module.easy(given)
-    local self = setmetatable({ options = {} }, Easy)
-    if given ~= nil then
-      if type(given) ~= "table" then error("bad argument #1 to 'easy' (table expected, got " .. type(given) .. ")", 2) end
-      setopt(self, given, nil, nil, 2)
-    end
-    return self
+local module = {}
+for name, o in pairs(options) do module["OPT_" .. name] = o[1] end
+for name, number in pairs(infos) do module["INFO_" .. name] = number end
+
+function module.easy(given)
+  local self = setmetatable({ options = {} }, Easy)
+  if given ~= nil then
+    if type(given) ~= "table" then error("bad argument #1 to 'easy' (table expected, got " .. type(given) .. ")", 2) end
+    setopt(self, given, nil, nil, 2)
   end
-  return module
+  return self
 end
+
+-- A part by name is its content, or a table with content, data (and name, of a file) or file (a path).
+function module.form(given)
+  local form = setmetatable({}, Form)
+  if given ~= nil and type(given) ~= "table" then error("bad argument #1 to 'form' (table expected, got " .. type(given) .. ")", 2) end
+  for name, p in pairs(given or {}) do
+    if type(p) ~= "table" then
+      part(form, name, nil, p)
+    elseif p.file then
+      file_part(form, name, p.file, p.type, p.name, p.headers)
+    else
+      part(form, name, p.name, p.data or p.content, p.type, p.headers)
+    end
+  end
+  return form
+end
+
+local function load() return module end
 
 preload.cURL, preload.lcurl = load, load

@@ -1,7 +1,7 @@
 -- The rdkafka modules of centreon-stream-connectors-lib, without librdkafka.
 local native = ...
 local preload = package.preload
-local type, error, tostring, pairs, pcall = type, error, tostring, pairs, pcall
+local type, error, tostring, pairs, pcall, next = type, error, tostring, pairs, pcall, next
 local setmetatable, getmetatable = setmetatable, getmetatable
 local prefix = "centreon-stream-connectors-lib.rdkafka."
 
@@ -52,10 +52,10 @@ preload[prefix .. "producer"] = function()
     return self.native:produce(name, partition, payload, key)
   end
   local M = {}
-  function M.new(config)
+  function M.new(config, timeout)
     local values = values_of(config)
     if not values then error("bad argument #1 to 'new' (configuration expected, got " .. type(config) .. ")", 2) end
-    return setmetatable({ native = native.kafka_producer(values) }, Producer)
+    return setmetatable({ native = native.kafka_producer(values, timeout) }, Producer)
   end
   return M
 end
@@ -73,6 +73,8 @@ preload[prefix .. "topic"] = function()
     if config ~= nil and not values_of(config) then
       error("bad argument #3 to 'new' (topic configuration expected, got " .. type(config) .. ")", 2)
     end
+    local values = config and values_of(config)
+    if values and next(values) ~= nil then producer.native:topic(values) end
     return setmetatable({ topic_name_ = name, producer = producer }, Topic)
   end
   return M

@@ -1,4 +1,4 @@
-package connector
+package modules
 
 import (
 	"fmt"
@@ -25,8 +25,9 @@ type jsonError struct {
 	what string
 }
 
-// decodeJSON returns the value, or the message scripts get.
-func decodeJSON(text string) (v lua.Value, message string) {
+// DecodeJSON returns the value of a text: objects and arrays as tables, null as nil. When it is not JSON the
+// message is what scripts get.
+func DecodeJSON(text string) (v lua.Value, message string) {
 	d := &jsonDecoder{text: text}
 	v, err := d.value(0)
 	if d.blank(); err == nil && d.at < len(text) {
