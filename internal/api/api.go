@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
 )
@@ -41,9 +42,13 @@ type Dependencies struct {
 type Source struct {
 	Name      string // "statsd"
 	Listen    []string
+	Connect   string    // where it connects to, "" for a source that only listens
+	Waiting   string    // why it is not connected there now, "" when it is
 	LastInput time.Time // when data arrived last; zero for never
 	LastFlush time.Time // zero for a source that does not flush, or has not yet
 	NextFlush time.Time
+
+	Connections []bbdo.ConnectionStatus // of pollers
 }
 
 // Stats are figures of the store.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -499,7 +500,11 @@ func TestStatus(t *testing.T) {
 	d := newDouble(func(d *Dependencies) {
 		d.Version, d.Started = hostile, time.Now().Add(-90*time.Minute)
 		d.Sources = func() []Source {
-			return []Source{{Name: "statsd" + hostile, Listen: []string{"udp://[::]:8125", hostile}, LastInput: at, LastFlush: at, NextFlush: time.Now().Add(9 * time.Second)}}
+			return []Source{{Name: "statsd" + hostile, Listen: []string{"udp://[::]:8125", hostile}, LastInput: at, LastFlush: at, NextFlush: time.Now().Add(9 * time.Second)}, {
+				Name: "bbdo.2", Connect: "tcp://lyon:5669" + hostile, Waiting: "refused" + hostile, LastInput: at,
+				Connections: []bbdo.ConnectionStatus{{Source: "bbdo.2", Peer: "192.0.2.7:4711", PollerID: 3, PollerName: "Lyon" + hostile, BrokerName: hostile, Version: "3.0.1",
+					Extensions: []string{"TLS", "COMPRESSION"}, LastEvent: at, Events: 54_321, Unacknowledged: 17, Stalled: "no space left" + hostile}, {Version: "2.0.0"}},
+			}}
 		}
 		d.Stats = func() Stats {
 			return Stats{Series: 1_234_567, DiskBytes: 3_210_000_000, Failure: errors.New("disk full " + hostile)}
@@ -514,13 +519,14 @@ func TestStatus(t *testing.T) {
 	if page.Code != 200 || strings.Contains(text, "<script") || page.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("status %d, %s", page.Code, text)
 	}
-	if n := strings.Count(text, "&lt;script&gt;"); n < 5 {
+	if n := strings.Count(text, "&lt;script&gt;"); n < 10 {
 		t.Errorf("%d escaped scripts:\n%s", n, text)
 	}
 	if policy := page.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
 		t.Errorf("policy %q", policy)
 	}
-	for _, want := range []string{"1\u202f234\u202f567", "3.2 GB", "up 1 h 30 min", "2023-11-14 22:13:00", "in 9 s", "udp://[::]:8125", "disk full", "1\u202f000", "bad_line"} {
+	for _, want := range []string{"1\u202f234\u202f567", "3.2 GB", "up 1 h 30 min", "2023-11-14 22:13:00", "in 9 s", "udp://[::]:8125", "disk full", "1\u202f000", "bad_line",
+		"connects to <code>tcp://lyon:5669", "refused", "192.0.2.7:4711", "number 3, ", "BBDO 3.0.1 TLS COMPRESSION", "54\u202f321", "no space left", "without a name"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
 		}
@@ -530,8 +536,11 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal(d.get("/api/v1/status").Body.Bytes(), &status); err != nil {
 		t.Fatal(err)
 	}
-	if status.Uptime < 5400 || status.Balanced || !status.Ready || len(status.Sources) != 1 || status.Sources[0].LastFlush != t0 {
+	if status.Uptime < 5400 || status.Balanced || !status.Ready || len(status.Sources) != 2 || status.Sources[0].LastFlush != t0 {
 		t.Errorf("%+v", status)
+	}
+	if s := status.Sources[1]; s.Connect != "tcp://lyon:5669"+hostile || s.Connections[0].Events != 54_321 || s.Connections[0].PollerName != "Lyon"+hostile {
+		t.Errorf("%+v", s)
 	}
 	if diff := cmp.Diff(&storeJSON{Schemas: 3, Series: 1_234_567, DiskBytes: 3_210_000_000, Failure: "disk full " + hostile}, status.Store); diff != "" {
 		t.Error(diff)

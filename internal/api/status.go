@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -25,11 +26,22 @@ type statusJSON struct {
 }
 
 type sourceJSON struct {
-	Name      string   `json:"name"`
-	Listen    []string `json:"listen"`
-	LastInput int64    `json:"last_input,omitempty"`
-	LastFlush int64    `json:"last_flush,omitempty"`
-	NextFlush int64    `json:"next_flush,omitempty"`
+	Name        string                  `json:"name"`
+	Listen      []string                `json:"listen"`
+	Connect     string                  `json:"connect,omitempty"`
+	Waiting     string                  `json:"waiting,omitempty"`
+	LastInput   int64                   `json:"last_input,omitempty"`
+	LastFlush   int64                   `json:"last_flush,omitempty"`
+	NextFlush   int64                   `json:"next_flush,omitempty"`
+	Connections []bbdo.ConnectionStatus `json:"connections,omitempty"`
+}
+
+// connections are those of all sources.
+func (s statusJSON) Connections() (all []bbdo.ConnectionStatus) {
+	for _, source := range s.Sources {
+		all = append(all, source.Connections...)
+	}
+	return all
 }
 
 type accountJSON struct {
@@ -59,7 +71,9 @@ func (s *server) now(r *http.Request) statusJSON {
 	if s.Sources != nil {
 		for _, source := range s.Sources() {
 			listen := append([]string{}, source.Listen...)
-			answer.Sources = append(answer.Sources, sourceJSON{source.Name, listen, unix(source.LastInput), unix(source.LastFlush), unix(source.NextFlush)})
+			answer.Sources = append(answer.Sources, sourceJSON{
+				source.Name, listen, source.Connect, source.Waiting, unix(source.LastInput), unix(source.LastFlush), unix(source.NextFlush), source.Connections,
+			})
 		}
 	}
 	for _, account := range s.Registry.Accounts() {
@@ -93,7 +107,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 var pageText string
 
 var pageTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
-	"clock": clock, "age": age, "count": count, "bytes": bytesText, "join": strings.Join,
+	"clock": clock, "age": age, "count": count, "unix": unix, "bytes": bytesText, "join": strings.Join,
 	"span": func(seconds int64) string { return span(time.Duration(seconds) * time.Second) },
 }).Parse(pageText))
 

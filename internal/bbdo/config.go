@@ -10,7 +10,7 @@ import (
 // Config is the configuration of a [Listener] or a [Dialer]. Name and Address are
 // needed; zero values of the others mean the defaults said there.
 type Config struct {
-	Name    string // of the source: ledger "bbdo.<name>", logs, status
+	Name    string // of the source: in the ledger, logs and status
 	Address string // host:port to listen on or to connect to
 
 	// Identity is what we say about ourselves. With a PeerType of Broker, engines
@@ -29,6 +29,9 @@ type Config struct {
 	KeepaliveInterval  time.Duration // of TCP: idle time, and time between probes; 30 s
 	KeepaliveCount     int           // unanswered probes that end a connection; 2
 }
+
+// DefaultConfig returns a Config with the defaults, for those who show them.
+func DefaultConfig() Config { return Config{}.withDefaults() }
 
 func (c Config) withDefaults() Config {
 	number := func(p *int, d int) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
@@ -17,13 +18,17 @@ const dialTimeout = 10 * time.Second
 // its events. It connects again whenever the connection has ended.
 type Dialer struct {
 	*receiver
-	cancel context.CancelFunc
+	cancel  context.CancelFunc
+	waiting atomic.Pointer[string] // why there is no connection; nil while there is one
 }
 
 // NewDialer returns a Dialer that hands events to sink. Nothing is opened before
 // Start.
 func NewDialer(cfg Config, sink Sink, reg *telemetry.Registry, log *slog.Logger) *Dialer {
-	return &Dialer{receiver: newReceiver(cfg, sink, reg, log)}
+	d := &Dialer{receiver: newReceiver(cfg, sink, reg, log)}
+	why := "not connected yet"
+	d.waiting.Store(&why)
+	return d
 }
 
 // Start reads certificates and begins to connect. That the peer is not there is no
@@ -46,8 +51,10 @@ func (d *Dialer) connect(ctx context.Context) {
 	for {
 		conn, err := dialer.DialContext(ctx, "tcp", d.cfg.Address)
 		if err == nil {
-			d.serve(ctx, conn, false)
+			d.waiting.Store(nil)
+			d.ended(d.serve(ctx, conn, false))
 		} else if ctx.Err() == nil {
+			d.ended(err)
 			d.failed.Add(1)
 			d.failures.Warn("cannot connect to the poller, trying again", "address", d.cfg.Address, "interval", d.cfg.RetryInterval, "error", err)
 		}
@@ -57,6 +64,23 @@ func (d *Dialer) connect(ctx context.Context) {
 		case <-time.After(d.cfg.RetryInterval):
 		}
 	}
+}
+
+// Address returns what it connects to.
+func (d *Dialer) Address() string { return d.cfg.Address }
+
+func (d *Dialer) ended(err error) {
+	why := reason(err)
+	d.waiting.Store(&why)
+}
+
+// Waiting says why there is no connection at the moment, "" while there is one.
+// Any goroutine may call it.
+func (d *Dialer) Waiting() string {
+	if why := d.waiting.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // Stop acknowledges what is durable and closes the connection. It returns when it

@@ -331,7 +331,7 @@ func TestSeveralPollers(t *testing.T) {
 	s.reg.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
 		`weir_bbdo_connections{source="pollers"} 6`, `weir_bbdo_connections_total{source="pollers"} 6`, `weir_bbdo_failed_connections_total{source="pollers"} 0`,
-		`weir_bbdo_skipped_bytes_total{source="pollers"} 0`, `weir_bbdo_stalled{source="pollers"} 0`, `weir_bbdo_unacknowledged{source="pollers"} `,
+		`weir_bbdo_skipped_bytes_total{source="pollers"} 0`, `weir_bbdo_incomplete_events_total{source="pollers"} 0`, `weir_bbdo_aborted_connections_total{source="pollers"} 0`, `weir_bbdo_stalled{source="pollers"} 0`, `weir_bbdo_unacknowledged{source="pollers"} `,
 	} {
 		if !strings.Contains(page.Body.String(), want) {
 			t.Errorf("/metrics lacks %s", want)
@@ -342,7 +342,7 @@ func TestSeveralPollers(t *testing.T) {
 			t.Errorf("%v, %d events unacknowledged", err, c.Unacknowledged())
 		}
 	}
-	if a := s.account(); a.Component != "bbdo.pollers" || a.Received != 50_000 || a.Passed != 50_000 || !a.Balanced() {
+	if a := s.account(); a.Component != "pollers" || a.Received != 50_000 || a.Passed != 50_000 || !a.Balanced() {
 		t.Errorf("%+v", a)
 	}
 }
@@ -416,6 +416,9 @@ func TestDialer(t *testing.T) {
 			if err := c.Wait(soon(t), 1000); err != nil {
 				t.Error(err)
 			}
+			if why := d.Waiting(); why != "" {
+				t.Errorf("connected, and waiting for %s", why)
+			}
 			if status := d.Status(); len(status) != 1 || status[0].Peer != listener.Addr().String() || version == (Version{}) && status[0].PollerName != "Lyon" {
 				t.Errorf("%+v", status)
 			}
@@ -431,6 +434,9 @@ func TestDialer(t *testing.T) {
 		}
 		if err := d.Stop(soon(t)); err != nil {
 			t.Error(err)
+		}
+		if why := d.Waiting(); why == "" {
+			t.Error("nothing says why there is no connection")
 		}
 		if log := s.log.String(); !strings.Contains(log, "cannot connect to the poller, trying again") && !strings.Contains(log, "cannot begin a BBDO session") {
 			t.Errorf("log: %s", log)
@@ -474,7 +480,7 @@ func TestDialerRefusesOtherMajor(t *testing.T) {
 		defer conn.Close()
 		packet(conn)
 		conn.Write(version200)
-		if err := <-g.ends; err == nil || err.Error() != "BBDO: peer is using protocol version 2.0.0 whereas we're using protocol version 3.0.1" {
+		if err := <-g.ends; err == nil || err.Error() != "BBDO: peer is using protocol version 2.0.0 whereas we're using protocol version 3.0.1; set bbdo_version to that of the peer" {
 			t.Errorf("%v", err)
 		}
 	})

@@ -20,12 +20,14 @@ var (
 	stalledDesc     = prometheus.NewDesc("weir_bbdo_stalled", "Pollers from which nothing is read because events cannot be stored.", []string{"source"}, nil)
 	openedDesc      = prometheus.NewDesc("weir_bbdo_connections_total", "Connections that got through the negotiation.", []string{"source"}, nil)
 	failedDesc      = prometheus.NewDesc("weir_bbdo_failed_connections_total", "Connections that did not get through the negotiation.", []string{"source"}, nil)
+	abortedDesc     = prometheus.NewDesc("weir_bbdo_aborted_connections_total", "Sessions that ended in an error.", []string{"source"}, nil)
+	incompleteDesc  = prometheus.NewDesc("weir_bbdo_incomplete_events_total", "Events whose last packet did not come.", []string{"source"}, nil)
 	skippedDesc     = prometheus.NewDesc("weir_bbdo_skipped_bytes_total", "Bytes that were no part of a packet.", []string{"source"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connectionsDesc, unackedDesc, stalledDesc, openedDesc, failedDesc, skippedDesc} {
+	for _, d := range []*prometheus.Desc{connectionsDesc, unackedDesc, stalledDesc, openedDesc, failedDesc, abortedDesc, incompleteDesc, skippedDesc} {
 		ch <- d
 	}
 }
@@ -52,6 +54,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(stalledDesc, float64(stalled))
 		total(openedDesc, stats.Connections)
 		total(failedDesc, stats.Failed)
+		total(abortedDesc, stats.Aborted)
+		total(incompleteDesc, stats.Incomplete)
 		total(skippedDesc, stats.SkippedBytes)
 	}
 }

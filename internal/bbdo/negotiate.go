@@ -103,7 +103,11 @@ func (t *terms) negotiate(ctx context.Context, conn net.Conn) (*link, error) {
 	}
 	supported := theirs.version.Major == 2 || theirs.version.Major == 3
 	if !supported || (!t.accepting || t.version != Version{}) && theirs.version.Major != ours.version.Major {
-		return nil, fmt.Errorf("BBDO: peer is using protocol version %v whereas we're using protocol version %v", theirs.version, ours.version)
+		hint := ""
+		if supported {
+			hint = "; set bbdo_version to that of the peer"
+		}
+		return nil, fmt.Errorf("BBDO: peer is using protocol version %v whereas we're using protocol version %v%s", theirs.version, ours.version, hint)
 	}
 	common := slices.DeleteFunc(t.offer(), func(x string) bool { return !slices.Contains(theirs.extensions, x) })
 	if t.tlsMode == TLSRequired && !slices.Contains(common, extensionTLS) {

@@ -29,8 +29,10 @@ type receiver struct {
 	unstored    *telemetry.Discard
 	inside      atomic.Int64 // offered to the sink
 	skipped     atomic.Int64
+	incomplete  atomic.Int64
 	opened      atomic.Int64
 	failed      atomic.Int64
+	aborted     atomic.Int64
 
 	log       *slog.Logger
 	events    *telemetry.Limited // about events
@@ -45,7 +47,7 @@ type receiver struct {
 func newReceiver(cfg Config, sink Sink, reg *telemetry.Registry, log *slog.Logger) *receiver {
 	log = log.With("source", cfg.Name)
 	r := &receiver{
-		cfg: cfg.withDefaults(), sink: sink, ledger: reg.Ledger("bbdo."+cfg.Name, "events"), log: log, connected: make(map[*session]bool),
+		cfg: cfg.withDefaults(), sink: sink, ledger: reg.Ledger(cfg.Name, "events"), log: log, connected: make(map[*session]bool),
 		events:   telemetry.NewLimited(log, 10*time.Second, 5),
 		damage:   telemetry.NewLimited(log, 10*time.Second, 10),
 		failures: telemetry.NewLimited(log, 10*time.Second, 10),
@@ -83,6 +85,9 @@ func (r *receiver) serve(ctx context.Context, conn net.Conn, accepting bool) err
 	about := []any{"peer", peer, "poller_id", l.peer.PollerID, "poller", l.peer.PollerName, "broker", l.peer.BrokerName, "version", l.version.String()}
 	r.log.Info("poller connected", append(about, "type", l.peer.PeerType.String(), "extensions", strings.Join(l.extensions, " "))...)
 	err = s.run(ctx)
+	if !orderly(err) {
+		r.aborted.Add(1)
+	}
 	r.log.Info("poller disconnected", append(about, "reason", reason(err), "events", s.events.Load(), "unacknowledged", s.unacknowledged.Load())...)
 	return err
 }
@@ -151,7 +156,7 @@ type ConnectionStatus struct {
 	BrokerName     string    `json:"broker_name"`
 	PeerType       string    `json:"peer_type"`
 	Version        string    `json:"version"`
-	Extensions     []string  `json:"extensions"` // in use
+	Extensions     []string  `json:"extensions,omitempty"` // in use
 	Since          time.Time `json:"since"`
 	Events         int64     `json:"events"`
 	LastEvent      time.Time `json:"last_event,omitzero"`
@@ -186,13 +191,18 @@ func (r *receiver) Status() []ConnectionStatus {
 
 // Stats are totals of a source since it was made.
 type Stats struct {
-	Source       string `json:"source"`
-	Connections  int64  `json:"connections"`   // that negotiated
-	Failed       int64  `json:"failed"`        // connections that did not get through the negotiation
-	SkippedBytes int64  `json:"skipped_bytes"` // that were no part of a packet
+	Source       string
+	Connections  int64 // that negotiated
+	Failed       int64 // connections that did not get through the negotiation
+	Aborted      int64 // sessions that ended in an error: too much damage, an event that is too large, a broken connection
+	SkippedBytes int64 // that were no part of a packet
+	Incomplete   int64 // events whose last packet did not come
 }
 
 // Stats returns the totals. Any goroutine may call it.
 func (r *receiver) Stats() Stats {
-	return Stats{Source: r.cfg.Name, Connections: r.opened.Load(), Failed: r.failed.Load(), SkippedBytes: r.skipped.Load()}
+	return Stats{
+		Source: r.cfg.Name, Connections: r.opened.Load(), Failed: r.failed.Load(), Aborted: r.aborted.Load(),
+		SkippedBytes: r.skipped.Load(), Incomplete: r.incomplete.Load(),
+	}
 }

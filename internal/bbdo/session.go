@@ -41,6 +41,7 @@ type session struct {
 	batch   []event.Event
 	lastAck time.Time
 	unacked int64 // durable or skipped, and not yet acknowledged
+	dropped int64 // incomplete events that were counted
 	mute    bool  // a write failed, and may have left half a packet
 
 	since          time.Time
@@ -164,8 +165,10 @@ func (s *session) fill(ctx context.Context) error {
 
 // count makes what the reader counted visible to others.
 func (s *session) count() {
-	skipped := s.link.reader.Skipped()
+	skipped, dropped := s.link.reader.Skipped(), s.link.reader.Dropped()
 	s.r.skipped.Add(skipped - s.skipped.Swap(skipped))
+	s.r.incomplete.Add(dropped - s.dropped)
+	s.dropped = dropped
 }
 
 // deliver hands the batch to the sink until it is durable.
@@ -255,8 +258,14 @@ func reason(err error) string {
 		return "peer stopped"
 	case errors.Is(err, context.Canceled):
 		return "stopping"
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case orderly(err):
 		return "peer closed the connection without a stop"
 	}
 	return err.Error()
+}
+
+// orderly reports whether one side closed the connection, instead of an error that
+// ended it.
+func orderly(err error) bool {
+	return err == nil || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }

@@ -116,7 +116,7 @@ func (g *rig) connect(ctx context.Context, accepting bool) net.Conn {
 func (g *rig) balanced(t *testing.T, received, passed int64, discarded map[string]int64) {
 	t.Helper()
 	got := g.ledger.Snapshot()
-	want := telemetry.Account{Component: "bbdo.test", Unit: "events", Received: received, Passed: passed, Discarded: map[string]int64{"unknown_type": 0, "undecodable": 0, "not_stored": 0}}
+	want := telemetry.Account{Component: "test", Unit: "events", Received: received, Passed: passed, Discarded: map[string]int64{"unknown_type": 0, "undecodable": 0, "not_stored": 0}}
 	for reason, n := range discarded {
 		want.Discarded[reason] = n
 	}
@@ -365,6 +365,7 @@ func TestNegotiationFailures(t *testing.T) {
 	f("close", Config{}, nil, true, 0, first+"the peer closed the connection")
 	f("HTTP", Config{}, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), false, 0, "not a BBDO header: the peer sends HTTP")
 	f("TLS", Config{}, unhex("16 0301 0200 010001fc0303 00000000000000000000"), false, 0, "not a BBDO header: the peer sends a TLS ClientHello")
+	f("unknown extensions", Config{TLS: TLS{Mode: TLSRequired}}, AppendPackets(nil, greeting{kind: welcome, version: V301, extensions: []string{"QUANTUM", "TLSX"}}.event()), false, 0, "peer does not offer TLS")
 	f("noise", Config{}, bytes.Repeat([]byte("noise"), 100), false, 5*time.Second, "(500 bytes were not a BBDO header)")
 	f("much noise", Config{}, bytes.Repeat([]byte("noise"), 300_000), false, 0, "not a BBDO header: none in 1048576 bytes")
 	f("half a packet", Config{}, welcomeLyon[:40], true, 0, first+"the peer closed the connection (40 bytes")

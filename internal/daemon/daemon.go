@@ -157,8 +157,14 @@ func (d *Daemon) where() []any {
 			args = append(args, "management", address)
 		}
 	}
-	if d.events != nil && len(d.events.listeners) > 0 {
-		args = append(args, "bbdo", strings.Join(d.events.listening(), " "))
+	if d.events != nil {
+		listening, connecting := d.events.where()
+		if len(listening) > 0 {
+			args = append(args, "bbdo", strings.Join(listening, " "))
+		}
+		if len(connecting) > 0 {
+			args = append(args, "bbdo_connect", strings.Join(connecting, " "))
+		}
 	}
 	if d.store != nil {
 		args = append(args, "data", d.started.Data)
@@ -219,8 +225,8 @@ func (d *Daemon) sources() []api.Source {
 	if d.intake != nil {
 		sources = append(sources, d.intake.source())
 	}
-	if d.events != nil && len(d.events.listeners) > 0 {
-		sources = append(sources, d.events.source())
+	if d.events != nil {
+		sources = append(sources, d.events.sources()...)
 	}
 	return sources
 }

@@ -43,7 +43,7 @@ type events struct {
 	stream     *stream.Stream
 	scripts    *script.Registry
 	connectors []*connector.Connector
-	listeners  []*bbdo.Listener
+	pollers    []pollers
 
 	mu          sync.Mutex // for what follows: one poller's events at a time
 	cache       *broker.Cache
@@ -51,6 +51,13 @@ type events struct {
 	synthesizer *broker.Synthesizer
 	points      *broker.Points
 	room        []event.Event
+}
+
+// pollers is a source of BBDO: a [bbdo.Listener] or a [bbdo.Dialer].
+type pollers interface {
+	bbdo.Source
+	Start(context.Context) error
+	Stop(context.Context) error
 }
 
 func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *events {
@@ -73,11 +80,26 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 		if i > 0 {
 			name = fmt.Sprintf("bbdo.%d", i+1)
 		}
-		e.listeners = append(e.listeners, bbdo.NewListener(bbdo.Config{
-			Name: name, Address: b.Listen.Address, TLS: b.TLS, Compression: true,
-			Identity: bbdo.Identity{BrokerName: "weir", PeerType: bbdo.Broker},
-		}, e.sink(b.Synthesize), reg, log))
+		c := b.Config
+		c.Name, c.Identity = name, bbdo.Identity{BrokerName: "weir", PeerType: bbdo.Broker}
+		if b.Version != "" {
+			c.Version, _ = bbdo.ParseVersion(b.Version) // one of those that the configuration takes
+		}
+		if b.Connects() {
+			c.Address = b.Connect.Address
+			e.pollers = append(e.pollers, bbdo.NewDialer(c, e.sink(b.Synthesize), reg, log))
+		} else {
+			c.Address = b.Listen.Address
+			e.pollers = append(e.pollers, bbdo.NewListener(c, e.sink(b.Synthesize), reg, log))
+		}
 	}
+	reg.Register(bbdo.Collector(func() []bbdo.Source {
+		sources := make([]bbdo.Source, len(e.pollers))
+		for i, p := range e.pollers {
+			sources[i] = p
+		}
+		return sources
+	}))
 	return e
 }
 
@@ -104,14 +126,14 @@ func (e *events) parts() []part {
 			return nil
 		}, c.Stop, scriptPatience})
 	}
-	for i, l := range e.listeners {
+	for i, p := range e.pollers {
 		name := fmt.Sprintf("sources.bbdo[%d]", i)
 		parts = append(parts, part{"bbdo", func(ctx context.Context) error {
-			if err := l.Start(context.WithoutCancel(ctx)); err != nil {
+			if err := p.Start(context.WithoutCancel(ctx)); err != nil {
 				return e.config.Fail(name, err)
 			}
 			return nil
-		}, l.Stop, bbdoPatience})
+		}, p.Stop, bbdoPatience})
 	}
 	return parts
 }
@@ -197,24 +219,36 @@ func (e *events) keepPoints(ctx context.Context, list []event.Event) {
 	}
 }
 
-// listening is where pollers connect, as URLs.
-func (e *events) listening() []string {
-	var urls []string
-	for _, l := range e.listeners {
-		urls = append(urls, "tcp://"+l.Addr().String())
+// where is where pollers connect to and where Weir connects to pollers, as URLs.
+func (e *events) where() (listening, connecting []string) {
+	for _, p := range e.pollers {
+		switch p := p.(type) {
+		case *bbdo.Listener:
+			listening = append(listening, "tcp://"+p.Addr().String())
+		case *bbdo.Dialer:
+			connecting = append(connecting, "tcp://"+p.Address())
+		}
 	}
-	return urls
+	return listening, connecting
 }
 
-// source is what the status page shows of pollers.
-func (e *events) source() api.Source {
-	s := api.Source{Name: "bbdo", Listen: e.listening()}
-	for _, l := range e.listeners {
-		for _, c := range l.Status() {
+// sources are what the status page shows of pollers.
+func (e *events) sources() []api.Source {
+	var sources []api.Source
+	for _, p := range e.pollers {
+		s := api.Source{Name: p.Stats().Source, Connections: p.Status()}
+		switch p := p.(type) {
+		case *bbdo.Listener:
+			s.Listen = []string{"tcp://" + p.Addr().String()}
+		case *bbdo.Dialer:
+			s.Connect, s.Waiting = "tcp://"+p.Address(), p.Waiting()
+		}
+		for _, c := range s.Connections {
 			if c.LastEvent.After(s.LastInput) {
 				s.LastInput = c.LastEvent
 			}
 		}
+		sources = append(sources, s)
 	}
-	return s
+	return sources
 }

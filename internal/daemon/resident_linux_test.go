@@ -26,10 +26,9 @@ func TestTrimTables(t *testing.T) {
 		}
 		return n
 	}
-	before := tables()
-	trimTables()
-	if after := tables(); after < before+10 {
-		t.Errorf("%d mappings of tables before and %d after, want many small ones", before, after)
+	trimTables() // a daemon that another test started did it too
+	if n := tables(); n < 20 {
+		t.Errorf("%d mappings of tables, want many small ones", n)
 	}
 	if _, file, _, _ := runtime.Caller(0); !strings.HasSuffix(file, "resident_linux_test.go") {
 		t.Errorf("this function is in %q after the tables were given back", file)
