@@ -6,9 +6,8 @@ tool honnef.co/go/tools/cmd/staticcheck
 
 require github.com/spf13/cobra v1.10.2
 
-require github.com/netsampler/goflow2/v2 v2.2.6 // indirect
-
 require (
+	github.com/netsampler/goflow2/v2 v2.2.6
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	github.com/twmb/franz-go/pkg/kmsg v1.15.1 // indirect
