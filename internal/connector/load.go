@@ -25,8 +25,8 @@ type Script struct {
 	vm      *lua.VM
 	modules *modules.Modules
 	cache   *broker.Cache
-	forget  *lua.Ref // what Lua knows of the cache
-	known   uint64   // version of the cache it was asked at
+	forget  *lua.Ref     // what Lua knows of the cache
+	known   uint64       // version of the cache it was asked at
 	file    *broker.File // of the cache, nil to keep it in memory only
 	family  event.Family
 

@@ -133,13 +133,11 @@ static int run(lua_State *L) {
     if (vm->hard_limit && vm->used >= vm->collect_at) weir_apply_limit(vm, L);
     lua_pushvalue(L, HANDLER);
     lua_gettable(L, LUA_GLOBALSINDEX);
-    if (!weir_push_record(L, f, p, (size_t)n, (int)s->read_only)) {
+    if (!weir_call_with_record(L, f, p, (size_t)n, (int)s->read_only, &s->given)) {
       s->malformed++;
       describe(d, CAUSE_MALFORMED, "malformed payload");
       continue;
     }
-    s->given++;
-    lua_call(L, 1, 1);
     if (!lua_isboolean(L, -1)) not_boolean(L, d, d->handler);
     else if (lua_toboolean(L, -1)) {
       s->yes++;

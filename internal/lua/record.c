@@ -4,6 +4,8 @@
 // a scan finds every field and checks all bounds first, and only then Lua values are built.
 
 #include "vm.h"
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,7 @@ enum { OPTIONAL = 1, REPEATED = 2, HIDDEN = 4 };
 
 #define MAX_FIELDS 250
 #define MAX_NESTING 16
+#define MAX_PARAMETERS 190 // LuaJIT takes 200 locals
 
 typedef struct {
   uint32_t number;
@@ -26,6 +29,7 @@ struct weir_format {
   int protobuf, constants, fields, shown;
   int keys;      // registry reference: array of names, constants first
   int metatable; // registry reference: of read-only records
+  int build, deliver; // registry references: see compile; 0 before it was tried, LUA_NOREF when there are none
   double *constant;
   field *field;
   uint16_t *by_number; // field + 1 by protobuf number
@@ -380,6 +384,62 @@ static void push_field(lua_State *L, const field *d, const slot *s, int depth) {
   lua_pushnumber(L, (double)s->i);
 }
 
+// Makes two Lua functions of a format. One builds a table of the values of the members, the other
+// builds it and hands it to a function: with a constructor LuaJIT copies a table that has all keys,
+// and a table that the function does not keep it need not make at all.
+static void compile(lua_State *L, weir_format *f) {
+  weir_buffer parameters = {0}, members = {0}, all = {0};
+  char text[64];
+  int top = lua_gettop(L), usable = f->shown > 0 && f->shown <= MAX_PARAMETERS;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, f->keys);
+  for (int i = 0, k = 0; i < f->constants + f->fields; i++) {
+    const field *d = i < f->constants ? NULL : &f->field[i - f->constants];
+    if (d && d->flags & HIDDEN) continue;
+    lua_rawgeti(L, top + 1, i + 1);
+    size_t n;
+    const char *name = lua_tolstring(L, -1, &n);
+    lua_pop(L, 1); // keys has it
+    for (size_t j = 0; j < n; j++)
+      if (!isalnum((unsigned char)name[j]) && name[j] != '_') usable = 0;
+    weir_put(&members, "[\"", 2);
+    weir_put(&members, name, n);
+    if (d) {
+      weir_put(&parameters, text, (size_t)snprintf(text, sizeof text, "%sa%d", k ? "," : "", k));
+      weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=a%d,", k++));
+    } else weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%.17g,", f->constant[i]));
+  }
+  f->build = f->deliver = LUA_NOREF;
+  if (usable) {
+    weir_put(&all, "return function(", 16);
+    weir_put(&all, parameters.p, parameters.len);
+    weir_put(&all, ") return {", 10);
+    weir_put(&all, members.p, members.len);
+    weir_put(&all, "} end, function(f,", 18);
+    weir_put(&all, parameters.p, parameters.len);
+    weir_put(&all, ") return f({", 12);
+    weir_put(&all, members.p, members.len);
+    weir_put(&all, "}) end", 6);
+    int failed = luaL_loadbuffer(L, all.p, all.len, WEIR_PRELUDE "record.lua") || lua_pcall(L, 0, 2, 0);
+    if (!failed) {
+      f->deliver = luaL_ref(L, LUA_REGISTRYINDEX);
+      f->build = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+  }
+  free(parameters.p);
+  free(members.p);
+  free(all.p);
+  lua_settop(L, top);
+}
+
+static void push_values(lua_State *L, const weir_format *f, const slot *slots, int depth) {
+  luaL_checkstack(L, f->shown + 12, "record with too many members");
+  for (int i = 0; i < f->fields; i++) {
+    if (f->field[i].flags & HIDDEN) continue;
+    if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], depth);
+    else lua_pushnil(L);
+  }
+}
+
 static int push_table(lua_State *L, const weir_format *f, const slot *slots, int depth) {
   lua_createtable(L, 0, f->constants + f->shown);
   int t = lua_gettop(L);
@@ -422,11 +482,38 @@ int weir_is_record(lua_State *L, int i, uint32_t *type, const uint8_t **p, size_
   return 1;
 }
 
+// Calls the function on top of the stack with a record, and leaves its first result in its place.
+// Returns 0 when the payload does not fit; given is set when the function is called.
+int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only, int64_t *given) {
+  slot slots[MAX_FIELDS];
+  if (!read_only && !f->deliver) compile(L, f);
+  if (read_only || f->deliver == LUA_NOREF || !lua_isfunction(L, -1)) {
+    if (!weir_push_record(L, f, p, n, read_only)) return 0;
+    ++*given;
+    lua_call(L, 1, 1);
+    return 1;
+  }
+  if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, f->deliver);
+  lua_insert(L, -2);
+  push_values(L, f, slots, 0);
+  ++*given;
+  lua_call(L, f->shown + 1, 1);
+  return 1;
+}
+
 // Pushes a record, or returns 0 when the payload does not fit.
 int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only) {
   slot slots[MAX_FIELDS];
   if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
-  if (!read_only) return push_table(L, f, slots, 0);
+  if (!read_only) {
+    if (!f->build) compile(L, f);
+    if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->build);
+    push_values(L, f, slots, 0);
+    lua_call(L, f->shown, 1);
+    return 1;
+  }
   record *r = lua_newuserdata(L, sizeof *r + n);
   r->magic = WEIR_RECORD_MAGIC;
   r->len = (uint32_t)n;

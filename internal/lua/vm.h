@@ -119,6 +119,7 @@ int weir_encode_argument(weir_frame *f, int i);
 void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r);
 weir_format *weir_find_format(weir_vm *vm, uint32_t type);
 int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only);
+int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only, int64_t *given);
 int weir_is_record(lua_State *L, int i, uint32_t *type, const uint8_t **p, size_t *n);
 void weir_free_formats(weir_vm *vm);
 
