@@ -27,7 +27,7 @@ func TestKafka(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
+	t.Cleanup(cluster.Close) // after the producers
 	vm, _ := open(t, Options{Call: 20 * time.Second})
 	run(t, vm, values{int64(1), int64(0)}, kafkaPrelude+`
 		local cfg = config.new()
@@ -143,6 +143,7 @@ func TestKafkaSASL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(cluster.Close)
 		var log bytes.Buffer
 		vm, _ := open(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		run(t, vm, values{int64(0)}, kafkaPrelude+`
@@ -158,6 +159,5 @@ func TestKafkaSASL(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("%s: %s", mechanism, log.String())
 		}
-		cluster.Close()
 	}
 }
