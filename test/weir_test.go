@@ -83,9 +83,21 @@ func run(dir string, env []string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.waitLog(`msg=ready `); err != nil {
+	if err := p.ready(); err != nil {
 		p.kill()
 		return nil, err
+	}
+	if code, body, err := p.get("/-/ready"); err != nil || code != http.StatusOK {
+		p.kill()
+		return nil, fmt.Errorf("the log says ready and /-/ready does not: %d %s %v", code, body, err)
+	}
+	return p, nil
+}
+
+// ready waits until weir says that it is ready, and takes from the log where it listens.
+func (p *process) ready() error {
+	if err := p.waitLog(`msg=ready `); err != nil {
+		return err
 	}
 	ready := regexp.MustCompile(`(?m)^.*msg=ready .*$`).FindString(p.log())
 	field := func(name string) string {
@@ -105,11 +117,7 @@ func run(dir string, env []string, args ...string) (*process, error) {
 			p.unix = address
 		}
 	}
-	if code, body, err := p.get("/-/ready"); err != nil || code != http.StatusOK {
-		p.kill()
-		return nil, fmt.Errorf("the log says ready and /-/ready does not: %d %s %v", code, body, err)
-	}
-	return p, nil
+	return nil
 }
 
 // waitLog returns when a line of the log matches the expression.
