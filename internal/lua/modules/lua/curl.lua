@@ -348,7 +348,11 @@ end
 function module.form(given)
   local form = setmetatable({}, Form)
   if given ~= nil and type(given) ~= "table" then error("bad argument #1 to 'form' (table expected, got " .. type(given) .. ")", 2) end
-  for name, p in pairs(given or {}) do
+  local names = {}
+  for name in pairs(given or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local p = given[name]
     if type(p) ~= "table" then
       part(form, name, nil, p)
     elseif p.file then
