@@ -84,7 +84,10 @@ type Cache struct {
 	bas, bvs      map[uint64]event.Event
 	relations     map[uint64][]uint64 // BA to its BVs, ascending
 
-	version  uint64            // grows with every change but that of a status
+	version  uint64 // grows with every change but that of a status
+	tracks   bool   // the ids whose names have changed are kept:
+	hostIDs  []uint64
+	pairs    []pair
 	names    map[string]string // the names of groups, each kept once
 	journal  *frameWriter      // what changed since the last Flush of the file, or nil
 	counts   Stats
@@ -163,10 +166,16 @@ func (c *Cache) Update(e event.Event) {
 		if !configure(c, c.hosts, id, &e) {
 			return
 		}
+		if c.tracks {
+			c.hostIDs = append(c.hostIDs, id)
+		}
 	case pbService, legacyService:
 		id := serviceOf(&e)
 		if !configure(c, c.services, id, &e) {
 			return
+		}
+		if c.tracks {
+			c.pairs = append(c.pairs, id)
 		}
 	default:
 		if !c.rare(&e) {
@@ -184,6 +193,42 @@ func (c *Cache) Update(e event.Event) {
 // Version is another number whenever a name or another text, a severity or a group
 // may have changed. Statuses do not change it.
 func (c *Cache) Version() uint64 { return c.version }
+
+// TrackNames makes Names tell what has changed: at first everything.
+func (c *Cache) TrackNames() {
+	c.tracks = true
+	for id := range c.hosts {
+		c.hostIDs = append(c.hostIDs, id)
+	}
+	for id := range c.services {
+		c.pairs = append(c.pairs, id)
+	}
+}
+
+// Names calls the functions for each host and service whose name may have changed
+// since it was called last, in the order of the changes; the name is nil when the
+// object is gone.
+func (c *Cache) Names(host func(id uint64, name []byte), service func(host, service uint64, name []byte)) {
+	name := func(o *object) []byte {
+		switch {
+		case o == nil:
+			return nil
+		case o.name == nil:
+			return []byte{}
+		}
+		return o.name
+	}
+	for _, id := range c.hostIDs {
+		host(id, name(c.hosts[id]))
+	}
+	for _, id := range c.pairs {
+		service(id.host, id.service, name(c.services[id]))
+	}
+	c.hostIDs, c.pairs = c.hostIDs[:0], c.pairs[:0]
+	if cap(c.hostIDs) > 4096 || cap(c.pairs) > 4096 { // of a whole dump
+		c.hostIDs, c.pairs = nil, nil
+	}
+}
 
 // rare applies the events that only a configuration dump or a central broker
 // sends, and reports whether the cache changed.

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"log/slog"
 	"maps"
 	"os"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/broker"
 	"github.com/weirhq/weir/internal/lua"
 )
 
@@ -21,7 +23,7 @@ func TestAnnotations(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer vm.Close()
-	s := &Script{vm: vm, out: new(recorder)}
+	s := &Script{vm: vm, out: new(recorder), cache: broker.NewCache(slog.New(slog.DiscardHandler))}
 	globals, err := s.globals()
 	if err != nil {
 		t.Fatal(err)

@@ -18,20 +18,55 @@ var cachePrelude string
 type cacheTable struct {
 	cache    *broker.Cache
 	readOnly bool // objects are userdata: version 2 of the interface
+
+	version       uint64   // of the cache that Lua knows
+	learn, forget *lua.Ref // see prelude/cache.lua
 }
 
-// table is what the script gets; self is checked by its methods. forget has to be
-// called when the version of the cache has changed.
-func (t *cacheTable) table(vm *lua.VM) (methods *lua.Table, forget *lua.Ref, err error) {
+// table is what the script gets, as it is now; refresh has to be called after every
+// change of the cache.
+func (t *cacheTable) table(vm *lua.VM) (*lua.Table, error) {
 	chunk, err := vm.Load("=weir/cache.lua", []byte(cachePrelude))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	results, err := chunk.Call(t.methods())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return results[0].(*lua.Table), results[1].(*lua.Ref), nil
+	t.learn, t.forget = results[1].(*lua.Ref), results[2].(*lua.Ref)
+	t.cache.TrackNames()
+	return results[0].(*lua.Table), t.refresh()
+}
+
+// refresh tells Lua what is not any more as it knows it.
+func (t *cacheTable) refresh() error {
+	if t.cache.Version() == t.version {
+		return nil
+	}
+	t.version = t.cache.Version()
+	const exact = 1 << 53 // larger numbers are not exact in Lua
+	hosts, services := &lua.Table{}, &lua.Table{}
+	name := func(text []byte) any {
+		if text == nil {
+			return false
+		}
+		return text
+	}
+	t.cache.Names(func(host uint64, text []byte) {
+		if host < exact {
+			hosts.Array = append(hosts.Array, host, name(text))
+		}
+	}, func(host, service uint64, text []byte) {
+		if host < exact && service < exact {
+			services.Array = append(services.Array, host, service, name(text))
+		}
+	})
+	if _, err := t.learn.Call(hosts, services); err != nil {
+		return err
+	}
+	_, err := t.forget.Call()
+	return err
 }
 
 func (t *cacheTable) methods() *lua.Table {

@@ -124,14 +124,14 @@ func installation(b testing.TB, legacy bool, hosts int) (configuration, statuses
 	return configuration, statuses
 }
 
-// running is a connector on a stream.
-type running struct {
+// timed is a connector on a stream.
+type timed struct {
 	b      testing.TB
 	stream *stream.Stream
 	*Connector
 }
 
-func startConnector(b testing.TB, lua, version string) *running {
+func startConnector(b testing.TB, lua, version string) *timed {
 	b.Helper()
 	log := slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	reg := telemetry.NewRegistry()
@@ -157,11 +157,11 @@ func startConnector(b testing.TB, lua, version string) *running {
 			b.Error(err)
 		}
 	})
-	return &running{b, s, c}
+	return &timed{b, s, c}
 }
 
 // send appends events and returns the number of the last one.
-func (r *running) send(events []event.Event) uint64 {
+func (r *timed) send(events []event.Event) uint64 {
 	r.b.Helper()
 	for len(events) > 0 {
 		n := min(len(events), 512)
@@ -179,7 +179,7 @@ func (r *running) send(events []event.Event) uint64 {
 
 // await waits until the position is stored behind all events but those the script
 // holds back for its next lot.
-func (r *running) await(last uint64) {
+func (r *timed) await(last uint64) {
 	r.b.Helper()
 	for end := time.Now().Add(2 * time.Minute); r.consumer.Acked()+1000 < last; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -189,7 +189,7 @@ func (r *running) await(last uint64) {
 }
 
 // child is the process id of the script process.
-func (r *running) child() int {
+func (r *timed) child() int {
 	r.b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
 	var all []string

@@ -72,11 +72,8 @@ func (s *Script) step() (lua.DispatchResult, error) {
 		s.out.Error(err)
 	}
 	var result lua.DispatchResult
-	if version := s.cache.Version(); version != s.known {
-		if _, err := s.forget.Call(); err != nil {
-			return result, err
-		}
-		s.known = version
+	if err := s.table.refresh(); err != nil {
+		return result, err
 	}
 	if len(segment) > 0 {
 		s.out.Begin("write")

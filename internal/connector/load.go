@@ -25,8 +25,7 @@ type Script struct {
 	vm      *lua.VM
 	modules *modules.Modules
 	cache   *broker.Cache
-	forget  *lua.Ref     // what Lua knows of the cache
-	known   uint64       // version of the cache it was asked at
+	table   *cacheTable  // that the script sees
 	file    *broker.File // of the cache, nil to keep it in memory only
 	family  event.Family
 
@@ -152,11 +151,11 @@ func (s *Script) globals() (*globals, error) {
 		log:   &scriptLog{level: 1, say: s.out.Log, now: time.Now},
 		cache: &cacheTable{cache: s.cache},
 	}
-	cache, forget, err := g.cache.table(s.vm)
+	s.table = g.cache
+	cache, err := g.cache.table(s.vm)
 	if err != nil {
 		return nil, err
 	}
-	s.forget = forget
 	functions, err := functions(s.vm, s.setup.BBDO)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,44 @@
--- broker_cache (5.2): what was asked before is answered here, where LuaJIT compiles it, until
--- something was configured. What is not known is asked again, and so is everything that is not a
--- plain id: the errors are those of the function behind.
+-- broker_cache (5.2): the names of hosts and services are kept here, where LuaJIT compiles what asks
+-- for them. Other answers are remembered until something was configured. What is not known is asked,
+-- and so is everything that is not a plain id: the errors are those of the function behind.
 local methods = ...
-local type = type
+local type, next = type, next
+local hosts, services = {}, {}
+
+-- Lists of an id, two for a service, and its name, false when it is gone.
+local function learn(of_hosts, of_services)
+  for i = 1, #of_hosts, 2 do hosts[of_hosts[i]] = of_hosts[i + 1] or nil end
+  for i = 1, #of_services, 3 do
+    local host, service, name = of_services[i], of_services[i + 1], of_services[i + 2]
+    local of = services[host]
+    if name then
+      if not of then
+        of = {}
+        services[host] = of
+      end
+      of[service] = name
+    elseif of then
+      of[service] = nil
+      if next(of) == nil then services[host] = nil end
+    end
+  end
+end
+
+local get_hostname, get_service_description = methods.get_hostname, methods.get_service_description
+
+function methods.get_hostname(self, host)
+  local name = hosts[host]
+  if name and type(self) == "table" then return name end
+  return get_hostname(self, host)
+end
+
+function methods.get_service_description(self, host, service)
+  local of = services[host]
+  local name = of and of[service]
+  if name and type(self) == "table" then return name end
+  return get_service_description(self, host, service)
+end
+
 local forget = {}
 
 local function plain(id) return type(id) == "number" and id >= 0 and id <= 9007199254740991 and id % 1 == 0 end
@@ -21,11 +57,11 @@ local function by_id(name)
 end
 
 -- Without a second id it is the host's, which has the number 0.
-local function by_host_and_service(name, optional)
+local function by_host_and_service(name)
   local ask, known = methods[name], {}
   forget[#forget + 1] = function() known = {} end
   methods[name] = function(self, host, service)
-    if service == nil and optional then service = 0 end
+    if service == nil then service = 0 end
     local of = known[host]
     if of and type(self) == "table" then
       local v = of[service]
@@ -44,18 +80,16 @@ local function by_host_and_service(name, optional)
   end
 end
 
-by_id("get_hostname")
 by_id("get_instance_name")
 by_id("get_hostgroup_name")
 by_id("get_hostgroup_alias")
 by_id("get_servicegroup_name")
-by_host_and_service("get_service_description", false)
-by_host_and_service("get_notes", true)
-by_host_and_service("get_notes_url", true)
-by_host_and_service("get_action_url", true)
-by_host_and_service("get_check_command", true)
-by_host_and_service("get_severity", true)
+by_host_and_service("get_notes")
+by_host_and_service("get_notes_url")
+by_host_and_service("get_action_url")
+by_host_and_service("get_check_command")
+by_host_and_service("get_severity")
 
-return methods, function()
+return methods, learn, function()
   for i = 1, #forget do forget[i]() end
 end
