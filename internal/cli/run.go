@@ -66,6 +66,7 @@ func runDaemon(ctx context.Context, file string, stdout, stderr io.Writer) error
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
 	log := newLog(stderr, cfg.Log.Format, level)
+	sayWarnings(cfg, log)
 	d := daemon.New(cfg, log, daemon.Options{Version: version, Stdout: stdout, Level: level})
 	if err := d.Start(ctx); err != nil {
 		return err
@@ -122,7 +123,15 @@ func reload(d *daemon.Daemon, file string, log *slog.Logger) {
 		}
 		return
 	}
+	sayWarnings(cfg, log)
 	d.Reload(cfg)
+}
+
+// sayWarnings says what is left out of the configuration.
+func sayWarnings(cfg *config.Config, log *slog.Logger) {
+	for _, w := range cfg.Warnings {
+		log.Warn("the configuration is used without a part of it", "warning", w.Error())
+	}
 }
 
 // load reads the configuration, or takes the defaults when there is no file.

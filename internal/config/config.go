@@ -30,6 +30,8 @@ type Config struct {
 	Timeseries Timeseries
 	Events     Events
 
+	Warnings Errors // what is left out of the configuration, and why
+
 	file      string              // where it came from, "" for the defaults
 	positions map[string]position // of the options that were given, by path
 }

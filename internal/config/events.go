@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/connector"
@@ -22,6 +24,13 @@ type Events struct {
 	BBDO       []BBDO
 	Stream     Stream
 	Connectors []Connector
+	Broker     Broker
+}
+
+// Broker is what only a central broker knows.
+type Broker struct {
+	KeyFile string // decrypts parameters
+	Forget  bool   // what a poller does not have any more after a restart
 }
 
 // BBDO is one entry of sources.bbdo. Either Listen or Connect is given.
@@ -39,6 +48,8 @@ func (b *BBDO) Connects() bool { return b.Connect.Address != "" }
 // Connector is one entry of connectors.
 type Connector struct {
 	connector.Setup
+	BrokerFile, Output string // where Load takes from what is not given: a configuration of Centreon Broker, and an output in it
+
 	Files  []File // parameters whose value is in a file
 	Memory int    // bytes of the process
 	Errors int    // in a minute
@@ -62,6 +73,13 @@ func newConnector() Connector {
 		Setup:  connector.Setup{BBDO: connector.Versions[0], Queue: 10_000, Call: 30 * time.Second},
 		Memory: 1 << 30, Errors: 1000,
 	}
+}
+
+func brokerSection(b *Broker) section {
+	return section{options: []option{
+		{name: "key_file", value: text{to: &b.KeyFile, what: "a file", check: filled}, example: "/etc/weir/key.json",
+			doc: "The key of parameters that begin with `encrypt::`, as Centreon writes them: JSON with the members `app_secret` and `salt`, in base64."},
+	}}
 }
 
 func bbdoSources(to *[]BBDO) list[BBDO] {
@@ -97,23 +115,116 @@ func bbdoSources(to *[]BBDO) list[BBDO] {
 }
 
 func connectorList(to *[]Connector) list[Connector] {
-	return list[Connector]{to: to, what: "connectors", fresh: newConnector(), entry: func(c *Connector) value {
-		return section{options: []option{
-			{name: "name", value: text{to: &c.Name, what: "a name of letters, digits, `-`, `_` and `.`", check: connectorName}, required: true, example: "influx",
-				doc: "Its position in the stream is kept under this name: a connector with a new name begins with the events that arrive from then on."},
-			{name: "script", value: text{to: &c.Script, what: "a file", check: filled, expand: true}, required: true, example: "/usr/share/centreon-broker/lua/influxdb.lua", doc: "The stream connector, a Lua script."},
-			{name: "parameters", value: parameters{c}, example: `{http_server_port: 8086, influx_password: {file: /etc/weir/influx}}`,
-				doc: "What the script's `init` gets. With `{file: PATH}` the value is the content of a file, so that secrets need not be here."},
-			{name: "categories", value: list[string]{to: &c.Categories, what: "categories", entry: func(name *string) value { return text{to: name, check: filled} }}, example: "[neb, storage:pb_metric]",
-				doc: "Which events the script gets: categories, or `category:event`. An empty list means all. The broker cache learns from all events."},
-			{name: "bbdo_version", value: choice{&c.BBDO, connector.Versions}, doc: "The generation of events the script gets, whatever pollers send, and what `broker.bbdo_version()` returns. Scripts that look for elements 14 and 24 need `2.0.0`."},
-			{name: "queue_size", value: whole{&c.Queue, 1, 10_000_000}, doc: "How many events the script may have got and not acknowledged. Further ones wait on disk."},
-			{name: "call_timeout", value: duration{to: &c.Call, least: 100 * time.Millisecond, max: 24 * time.Hour},
-				doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},
-			{name: "memory", value: size{&c.Memory}, doc: "How much memory the script's process may take before it is started again; `0B` means no limit."},
-			{name: "errors", value: whole{&c.Errors, 0, math.MaxInt32}, doc: "How many errors the script may raise in a minute before it is started again; 0 means no limit."},
-		}}
+	return list[Connector]{to: to, what: "connectors", fresh: newConnector(), entry: func(c *Connector) value { return connectorEntry{c} }}
+}
+
+// connectorEntry is a connector in our words, or an output of Centreon Broker pasted as it is.
+type connectorEntry struct{ to *Connector }
+
+func (connectorEntry) kind() string        { return section{}.kind() }
+func (v connectorEntry) yaml() string      { return v.declared().yaml() }
+func (v connectorEntry) declared() section { return connectorSection(v.to) }
+
+func (v connectorEntry) decode(d *decoder, path string, n ast.Node) {
+	entries, _ := pairs(n)
+	has := func(keys ...string) bool {
+		return slices.ContainsFunc(entries, func(e *ast.MappingValueNode) bool { return slices.Contains(keys, source(e.Key)) })
+	}
+	s, output := v.declared(), make(map[string]any)
+	pasted := has(pastedKeys...)
+	if pasted || has("broker_file") {
+		i := slices.Index(s.names(), "script")
+		s.options[i].required = false
+	}
+	if pasted {
+		kind := ""
+		s.options = append(s.options, option{name: "type", value: choice{&kind, []string{"lua"}}})
+		raw := make(map[string]*any)
+		for _, name := range append([]string{"lua_parameter", "path", "filters"}, ignoredOutputKeys...) {
+			raw[name] = new(any)
+			s.options = append(s.options, option{name: name, value: anything{raw[name]}})
+		}
+		s.decode(d, path, n)
+		for name, value := range raw {
+			output[name] = *value
+		}
+		v.use(d, path, output)
+		return
+	}
+	s.decode(d, path, n)
+}
+
+// use takes what an output that was pasted says.
+func (v connectorEntry) use(d *decoder, path string, output map[string]any) {
+	found := useOutput(v.to, output)
+	list, _ := output["lua_parameter"].([]any)
+	for i, entry := range list {
+		if of, ok := entry.(map[string]any); ok {
+			if name, ok := of["name"].(string); ok {
+				d.config.positions[path+".parameters."+name] = d.config.positions[index(path+".lua_parameter", i)]
+			}
+		}
+	}
+	for _, f := range found.mistakes {
+		d.complain(join(path, f.member), "cannot use "+path+": "+f.message)
+	}
+	for _, f := range found.warnings {
+		d.config.Warnings = append(d.config.Warnings, d.config.Fail(join(path, f.member), errors.New(path+": "+f.message)))
+	}
+}
+
+func connectorSection(c *Connector) section {
+	return section{options: []option{
+		{name: "name", value: text{to: &c.Name, what: "a name of letters, digits, `-`, `_` and `.`", check: connectorName}, required: true, example: "influx",
+			doc: "Its position in the stream is kept under this name: a connector with a new name begins with the events that arrive from then on."},
+		{name: "script", value: text{to: &c.Script, what: "a file", check: filled, expand: true}, required: true, example: "/usr/share/centreon-broker/lua/influxdb.lua", doc: "The stream connector, a Lua script."},
+		{name: "parameters", value: parameters{c}, example: `{http_server_port: 8086, influx_password: {file: /etc/weir/influx}}`,
+			doc: "What the script's `init` gets. With `{file: PATH}` the value is the content of a file, so that secrets need not be here. One that begins with `encrypt::` is decrypted with `broker.key_file`."},
+		{name: "categories", value: list[string]{to: &c.Categories, what: "categories", entry: func(name *string) value { return filterEntry{name} }}, example: "[neb, storage:pb_metric]",
+			doc: "Which events the script gets: categories, or `category:event`. An empty list means all. The broker cache learns from all events."},
+		{name: "broker_file", value: text{to: &c.BrokerFile, what: "a file", check: filled}, example: "/etc/centreon-broker/central-broker.json",
+			doc: "A configuration of Centreon Broker, in JSON. The Lua output of the same name in it says script, parameters, categories and queue size, as far as they are not given here."},
+		{name: "broker_output", value: text{to: &c.Output, check: filled}, example: "Splunk output", doc: "The name of the output in `broker_file`, when it is not the name of the connector."},
+		{name: "bbdo_version", value: choice{&c.BBDO, connector.Versions}, doc: "The generation of events the script gets, whatever pollers send, and what `broker.bbdo_version()` returns. Scripts that look for elements 14 and 24 need `2.0.0`."},
+		{name: "queue_size", value: whole{&c.Queue, 1, 10_000_000}, doc: "How many events the script may have got and not acknowledged. Further ones wait on disk."},
+		{name: "call_timeout", value: duration{to: &c.Call, least: 100 * time.Millisecond, max: 24 * time.Hour},
+			doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},
+		{name: "memory", value: size{&c.Memory}, doc: "How much memory the script's process may take before it is started again; `0B` means no limit."},
+		{name: "errors", value: whole{&c.Errors, 0, math.MaxInt32}, doc: "How many errors the script may raise in a minute before it is started again; 0 means no limit."},
 	}}
+}
+
+// filterEntry is an entry of a category filter. The parser takes neb:host_status
+// for a mapping in some places.
+type filterEntry struct{ to *string }
+
+func (v filterEntry) text() text {
+	return text{to: v.to, what: "a category, or `category:event`", check: category}
+}
+func (v filterEntry) kind() string { return v.text().kind() }
+func (v filterEntry) yaml() string { return v.text().yaml() }
+
+func (v filterEntry) decode(d *decoder, path string, n ast.Node) {
+	if entries, ok := pairs(n); ok && len(entries) == 1 && scalar(entries[0].Value) {
+		n = ast.String(token.New(source(entries[0].Key)+":"+source(entries[0].Value), "", entries[0].Key.GetToken().Position))
+	}
+	v.text().decode(d, path, n)
+}
+
+// category checks an entry of a category filter.
+func category(s string) (reason, suggestion string) {
+	if _, unknown := event.ParseFilters([]string{s}); len(unknown) == 0 {
+		return "", ""
+	}
+	known := event.FilterNames()
+	slices.Reverse(known) // among names as near, those with small letters first, as they are in most configurations
+	reason = "there is no such category or event"
+	if !strings.Contains(s, ":") {
+		known = slices.DeleteFunc(slices.Clone(known), func(name string) bool { return strings.Contains(name, ":") })
+		slices.Sort(known)
+		reason = "it must be " + either(known) + ", or one of their events, such as neb:service_status"
+	}
+	return reason, quotedOrNothing(nearest(s, known))
 }
 
 var connectorNames = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -135,6 +246,11 @@ func (c *Config) checkEvents(d *decoder) {
 			d.complain(path, "cannot use "+quote(s.Name)+" for "+path+": a connector before it has this name")
 		}
 		seen[s.Name] = true
+	}
+	for i, s := range c.Events.Connectors {
+		if path := index("connectors", i); s.Output != "" && s.BrokerFile == "" {
+			d.complain(path+".broker_output", "cannot use "+path+".broker_output without broker_file")
+		}
 	}
 	sockets := make(map[statsd.Listen]bool)
 	for i, b := range c.Events.BBDO {
@@ -185,6 +301,38 @@ func (c *Config) readParameters() (failed Errors) {
 	return failed
 }
 
+// decryptParameters puts the clear text of encrypted parameters in their place.
+func (c *Config) decryptParameters() (failed Errors) {
+	var key *secretKey
+	if path := c.Events.Broker.KeyFile; path != "" {
+		var err error
+		if key, err = readSecretKey(path); err != nil {
+			return Errors{c.Fail("broker.key_file", fmt.Errorf("cannot use %s for broker.key_file: %s", quote(path), reason(err)))}
+		}
+	}
+	for i := range c.Events.Connectors {
+		s := &c.Events.Connectors[i]
+		for j := range s.Parameters {
+			p := &s.Parameters[j]
+			text, ok := strings.CutPrefix(p.Text, encrypted)
+			if !ok {
+				continue
+			}
+			p.Secret = true
+			path, err := index("connectors", i)+".parameters."+p.Name, error(nil)
+			if key == nil {
+				err = fmt.Errorf("lua: unable to decrypt %s, no encryption key file available; broker.key_file says where it is", p.Name)
+			} else if p.Text, err = key.decrypt(text); err != nil {
+				err = fmt.Errorf("lua: unable to decrypt %s: %w", p.Name, err)
+			}
+			if err != nil {
+				failed = append(failed, c.Fail(path, fmt.Errorf("cannot use %s: %w", path, err)))
+			}
+		}
+	}
+	return failed
+}
+
 // parameters are the table a connector's init gets.
 type parameters struct{ to *Connector }
 
@@ -214,7 +362,7 @@ func (v parameters) yaml() string {
 func (v parameters) decode(d *decoder, path string, n ast.Node) {
 	entries, ok := pairs(n)
 	if !ok {
-		d.refuse(n, path, "it must be a mapping of names to values, not "+what(n), "")
+		d.at(place(n), "cannot use the value of "+path+": it must be a mapping of names to values, not "+what(n)) // there may be secrets in it
 		return
 	}
 	for _, entry := range entries {
@@ -233,6 +381,7 @@ func (v parameters) decode(d *decoder, path string, n ast.Node) {
 			file := ""
 			section{options: []option{{name: "file", value: text{to: &file, what: "a file", check: filled}, required: true, example: "/etc/weir/secret"}}}.decode(d, full, value)
 			v.to.Files = append(v.to.Files, File{len(v.to.Parameters), file})
+			p.Secret = true
 		case *ast.BoolNode:
 			number := "0"
 			if value.Value {
@@ -241,6 +390,7 @@ func (v parameters) decode(d *decoder, path string, n ast.Node) {
 			d.refuse(value, full, "scripts take text and numbers only", number)
 			continue
 		default:
+			p.Secret = variable.MatchString(source(value))
 			text{to: &p.Text, expand: true, secret: true}.decode(d, full, value)
 		}
 		v.to.Parameters = append(v.to.Parameters, p)

@@ -59,7 +59,7 @@ connectors:
 			Name: "influx", Script: "influx.lua", Categories: []string{"neb", "storage:pb_metric"}, BBDO: "2.0.0", Queue: 5, Call: time.Second,
 			Parameters: []connector.Parameter{
 				{Name: "port", Number: 8086, Numeric: true}, {Name: "ratio", Number: 0.5, Numeric: true},
-				{Name: "token", Text: "s3cret"}, {Name: "pw", Text: "hush"}, {Name: "text", Text: "1"},
+				{Name: "token", Text: "s3cret", Secret: true}, {Name: "pw", Text: "hush", Secret: true}, {Name: "text", Text: "1"},
 			},
 		},
 		Files: []File{{3, secret}}, Memory: 64 << 20, Errors: 7,
@@ -85,6 +85,15 @@ connectors:
 	}
 }
 
+func TestCategories(t *testing.T) {
+	for _, text := range []string{"[neb:host_status, storage]", "[neb:host_status,storage]", `["neb:host_status", 'storage']`, "\n    - neb:host_status\n    - storage"} {
+		c := parsed(t, "connectors:\n  - name: a\n    script: x\n    categories: "+text)
+		if diff := cmp.Diff([]string{"neb:host_status", "storage"}, c.Events.Connectors[0].Categories); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+	}
+}
+
 func TestMistakesOfConnectors(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
@@ -104,6 +113,8 @@ func TestMistakesOfConnectors(t *testing.T) {
 	f(one(", parameters: {a: {fil: x}}"), `did you mean "file"?`)
 	f(one(", parameters: 7"), "it must be a mapping of names to values")
 	f(one(`, parameters: {a: "${NO_SUCH}"}`), "the environment has no variable")
+	f(one(", categories: [storag]"), `weir.yaml:1:52: cannot use "storag" for connectors[0].categories[0]: it must be "all", "bam", "bbdo", "correlation", "dumper", "extcmd", "generator", "internal", "local", "neb" or "storage", or one of their events, such as neb:service_status; did you mean "storage"?`)
+	f(one(", categories: [neb:host_statu]"), `cannot use "neb:host_statu" for connectors[0].categories[0]: there is no such category or event; did you mean "neb:host_status"?`)
 	f(one(", bbdo_version: 2"), `it must be "3.0.1", "3.0.0" or "2.0.0"`)
 	f(`sources: {bbdo: [{listen: "udp://:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://:5669"?`)
 	f(`sources: {bbdo: [{listen: "tcp://:5669", tls: {mode: required}}]}`, "without cert and key")

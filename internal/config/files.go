@@ -12,7 +12,8 @@ const maxToken = 4096 // bytes
 
 // readFiles reads what the configuration names.
 func (c *Config) readFiles() error {
-	failed := append(c.readParameters(), c.readStream()...)
+	failed := append(c.readOutputs(), c.readParameters()...)
+	failed = append(append(failed, c.decryptParameters()...), c.readStream()...)
 	if path := c.HTTP.TokenFile; path != "" {
 		token, err := readToken(path)
 		if err != nil {

@@ -101,6 +101,9 @@ func (r *reference) sections(o option, path string) []part {
 	if list, ok := v.(sampler); ok {
 		path, v = path+"[]", list.sample()
 	}
+	if of, ok := v.(interface{ declared() section }); ok {
+		v = of.declared()
+	}
 	switch v := v.(type) {
 	case section:
 		return []part{{path, o.doc, v}}

@@ -68,6 +68,10 @@ func (v text) decode(d *decoder, path string, n ast.Node) {
 	if v.expand {
 		var missing string
 		if s, missing = expand(s, d.lookup); missing != "" {
+			if v.secret {
+				d.at(place(n), "cannot use the value of "+path+": the environment has no variable "+missing)
+				return
+			}
 			d.refuse(n, path, "the environment has no variable "+missing, "")
 			return
 		}

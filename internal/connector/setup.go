@@ -29,6 +29,7 @@ type Parameter struct {
 	Text    string  `json:"text,omitempty"`
 	Number  float64 `json:"number,omitempty"`
 	Numeric bool    `json:"numeric,omitempty"` // Number counts
+	Secret  bool    `json:"secret,omitempty"`  // for no eyes but those of the script
 }
 
 // Versions are the values of Setup.BBDO.

@@ -1,6 +1,9 @@
 package event
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Filter is the category filter of a pipeline (specification 1.10). The zero
 // Filter lets everything pass that scripts may see.
@@ -47,6 +50,23 @@ func (f *Filter) add(category int, name string) (found bool) {
 		}
 	}
 	return found
+}
+
+// FilterNames are the names ParseFilters knows: categories, and then events.
+func FilterNames() []string {
+	names := []string{"all"}
+	var events []string
+	for n, category := range catalogue.categories {
+		names = append(names, category)
+		for _, d := range catalogue.events {
+			if d.Type.Category() == n && d.Filter != "" {
+				events = append(events, category+":"+d.Filter)
+			}
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(events)
+	return append(names, slices.Compact(events)...)
 }
 
 func categoryNumber(name string) (int, bool) {
