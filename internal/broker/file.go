@@ -210,6 +210,34 @@ func (f *File) load() error {
 	return f.save()
 }
 
+// Refresh loads the file again when another process has changed it since it was opened. It is for a
+// process that opened it beside another one, and takes over from that one when it has closed the file.
+func (f *File) Refresh() error {
+	now, err := os.Stat(f.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return f.Save()
+	}
+	opened, failed := f.file.Stat()
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("cannot look at the broker cache: %w", err)
+	}
+	if os.SameFile(now, opened) && now.Size() == f.size {
+		return nil
+	}
+	fresh := NewCache(f.log)
+	other, err := OpenFile(f.path, fresh, f.log)
+	if err != nil {
+		return err
+	}
+	f.file.Close()
+	f.drop()
+	f.file, f.size, f.saved = other.file, other.size, other.saved
+	version := max(f.cache.version, fresh.version) + 1
+	*f.cache = *fresh // in place: others hold the pointer
+	f.cache.version, f.cache.journal = version, &f.changes
+	return nil
+}
+
 func damaged(path string) string { return path + ".damaged" }
 
 // keepDamaged gives the file a second name that saving does not replace.

@@ -377,3 +377,48 @@ func FuzzCacheLoad(f *testing.F) {
 		}
 	})
 }
+
+// A process opens the file while another one still uses it, and takes over from it.
+func TestRefresh(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	open := func(c *Cache) *File {
+		t.Helper()
+		f, err := OpenFile(path, c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	before, after := newCache(t), newCache(t)
+	old := open(before)
+	update(t, before, pbHost, "host_id", 1, "name", "h1", "enabled", true)
+	if err := old.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	f := open(after)
+	version := after.Version()
+	if err := f.Refresh(); err != nil || after.Version() != version {
+		t.Errorf("nothing had changed: %v, version %d before %d", err, after.Version(), version)
+	}
+	update(t, before, pbHost, "host_id", 1, "name", "h1", "enabled", false)
+	everything(t, before)
+	want := saved(t, before)
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Refresh(); err != nil || after.Version() <= version {
+		t.Errorf("%v, version %d before %d", err, after.Version(), version)
+	}
+	if diff := cmp.Diff(want, saved(t, after)); diff != "" {
+		t.Error(diff)
+	}
+	update(t, after, pbHost, "host_id", 9, "name", "h9", "enabled", true)
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	again := newCache(t)
+	open(again)
+	if diff := cmp.Diff(saved(t, after), saved(t, again)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -9,7 +9,7 @@ import (
 // scriptHostCommand is what a running Weir starts for each script.
 func scriptHostCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "script-host API [NAME]",
+		Use:    script.Command + " API [NAME]",
 		Short:  "Run one script for a running Weir, which starts this command",
 		Hidden: true,
 		Args:   cobra.RangeArgs(1, 2), // NAME is for lists of processes

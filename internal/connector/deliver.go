@@ -91,7 +91,7 @@ func (s *Script) step() (lua.DispatchResult, error) {
 			b.offset = s.ends[result.Records-1]
 		}
 		if result.Stop == lua.StopExit {
-			return result, &lua.ExitError{}
+			return result, result.Exit
 		}
 	}
 	if b.offset >= len(b.data) || len(segment) == 0 {

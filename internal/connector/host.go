@@ -1,12 +1,14 @@
 package connector
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/weirhq/weir/internal/lua"
 	"github.com/weirhq/weir/internal/script"
@@ -29,8 +31,10 @@ func init() {
 type host struct {
 	out    *script.Writer
 	script *Script
-	acked  uint64 // what the script acknowledged
-	told   uint64 // what the daemon was told
+	loaded atomic.Pointer[Script] // script, for other goroutines
+	begun  bool                   // it has taken over
+	acked  uint64                 // what the script acknowledged
+	told   uint64                 // what the daemon was told
 }
 
 // Setup implements script.Host.
@@ -40,9 +44,24 @@ func (h *host) Setup(payload []byte, out *script.Writer) error {
 		return fmt.Errorf("cannot read the setup: %w", err)
 	}
 	h.out = out
-	var err error
-	h.script, err = Load(setup, h)
-	return err
+	h.script = newScript(setup, h)
+	h.loaded.Store(h.script) // before it loads, which may take for ever: the daemon asks where it is
+	return h.script.load()
+}
+
+// begin is called before a call that only a script that has taken over gets: the
+// process before it, if there was one, has ended. What was sent to a script without
+// a cache must not count as done, so an error ends the process.
+func (h *host) begin() {
+	if h.begun {
+		return
+	}
+	h.begun = true
+	if err := h.script.TakeOver(); err != nil {
+		h.out.Error(err)
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(1)
+	}
 }
 
 // Frame implements script.Host.
@@ -50,12 +69,16 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 	if kind != kindBatch || len(payload) < 8 {
 		return fmt.Errorf("BUG: frame of kind %d with %d bytes", kind, len(payload))
 	}
+	h.begin()
 	data := append([]byte(nil), payload[8:]...) // the payload is used again, and a full script keeps the batch
 	return h.settle(h.script.Deliver(binary.BigEndian.Uint64(payload), data))
 }
 
 // Idle implements script.Host.
-func (h *host) Idle(*script.Writer) error { return h.settle(h.script.Flush()) }
+func (h *host) Idle(*script.Writer) error {
+	h.begin()
+	return h.settle(h.script.Flush())
+}
 
 // Stop implements script.Host.
 func (h *host) Stop(out *script.Writer) {
@@ -69,16 +92,17 @@ func (h *host) Stop(out *script.Writer) {
 
 // Position implements script.Host.
 func (h *host) Position() string {
-	if h.script == nil {
+	s := h.loaded.Load()
+	if s == nil {
 		return ""
 	}
-	return h.script.Position()
+	return s.Position()
 }
 
 // Interrupt implements script.Host.
 func (h *host) Interrupt() {
-	if h.script != nil {
-		h.script.Interrupt()
+	if s := h.loaded.Load(); s != nil {
+		s.Interrupt()
 	}
 }
 
@@ -86,9 +110,10 @@ func (h *host) Interrupt() {
 // acknowledged: an event that is never delivered again must not be missing in the cache.
 func (h *host) settle(err error) error {
 	if exit := new(lua.ExitError); errors.As(err, &exit) {
-		h.out.Error(&script.Error{Message: "the script called os.exit", File: h.script.setup.Script})
+		at := &script.Error{Message: exit.Error(), File: cmp.Or(exit.File, h.script.setup.Script), Line: exit.Line}
+		h.out.Error(at)
 		h.out.Flush()
-		fmt.Fprintln(os.Stderr, "error: the script called os.exit")
+		fmt.Fprintf(os.Stderr, "%s%s\nerror: %s\n", script.PositionMark, at.Position(), at.Message)
 		os.Exit(1)
 	}
 	if failed := h.script.Keep(); failed != nil {

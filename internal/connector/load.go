@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/broker"
@@ -24,6 +25,7 @@ type Script struct {
 	out     Output
 	vm      *lua.VM
 	modules *modules.Modules
+	reach   atomic.Pointer[reach] // vm and modules for other goroutines, from the moment on that they run something
 	cache   *broker.Cache
 	table   *cacheTable  // that the script sees
 	file    *broker.File // of the cache, nil to keep it in memory only
@@ -46,12 +48,20 @@ type Output interface {
 
 // Load runs the file and its init (1.1). The script must be closed, also after an error.
 func Load(setup Setup, out Output) (*Script, error) {
+	s := newScript(setup, out)
+	return s, s.load()
+}
+
+func newScript(setup Setup, out Output) *Script {
 	s := &Script{setup: setup, out: out, family: setup.family()}
 	s.queue.chunk = 1
-	if err := s.load(); err != nil {
-		return s, err
-	}
-	return s, nil
+	return s
+}
+
+// reach is what Position and Interrupt work on.
+type reach struct {
+	vm      *lua.VM
+	modules *modules.Modules
 }
 
 func (s *Script) load() error {
@@ -60,11 +70,17 @@ func (s *Script) load() error {
 		text := fmt.Sprintf(format, args...)
 		e := &script.Error{Message: text, File: path}
 		var raised *lua.Error
+		var exit *lua.ExitError
 		switch {
 		case errors.As(err, &raised):
 			e.Message, e.Traceback = text+": "+raised.Message, raised.Traceback
 			if raised.File != "" {
 				e.File, e.Line = raised.File, raised.Line
+			}
+		case errors.As(err, &exit):
+			e.Message = text + ": " + exit.Error()
+			if exit.File != "" {
+				e.File, e.Line = exit.File, exit.Line
 			}
 		case err != nil:
 			e.Message = text + ": " + err.Error()
@@ -92,6 +108,7 @@ func (s *Script) load() error {
 	if s.modules, err = modules.Register(s.vm, modules.Options{Call: s.setup.Call, Log: log}); err != nil {
 		return err
 	}
+	s.reach.Store(&reach{s.vm, s.modules})
 	s.cache = broker.NewCache(log)
 	if s.setup.Cache != "" {
 		if s.file, err = broker.OpenFile(s.setup.Cache, s.cache, log); err != nil {
@@ -247,7 +264,11 @@ func asScriptError(err error) error {
 
 // Position is the file:line the running call is at, "" when nothing runs.
 func (s *Script) Position() string {
-	p := s.vm.Position()
+	r := s.reach.Load()
+	if r == nil {
+		return ""
+	}
+	p := r.vm.Position()
 	if p == nil {
 		return ""
 	}
@@ -256,10 +277,19 @@ func (s *Script) Position() string {
 
 // Interrupt raises an error in the running call.
 func (s *Script) Interrupt() {
-	s.vm.Interrupt()
-	if s.modules != nil {
-		s.modules.Interrupt() // after it: what blocks in a module returns to a call that is to end
+	if r := s.reach.Load(); r != nil {
+		r.vm.Interrupt()
+		r.modules.Interrupt() // after it: what blocks in a module returns to a call that is to end
 	}
+}
+
+// TakeOver is called when the script gets its first call after Load, in a process that may have
+// loaded beside another one of the same connector: what that one learned until it ended is not missing.
+func (s *Script) TakeOver() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Refresh()
 }
 
 // Keep makes durable what the cache has learned of the configuration.

@@ -84,7 +84,9 @@ func (e *engine) request(b []byte) (int, []byte) {
 	return int(status), e.reply()
 }
 
-func (e *engine) exitCode() int { return int(e.c.exit_code) }
+func (e *engine) exitError() *ExitError {
+	return &ExitError{int(e.c.exit_code), C.GoString(&e.c.exit_file[0]), int(e.c.exit_line)}
+}
 
 func (e *engine) memory() int64 {
 	return int64(atomic.LoadUint64((*uint64)(unsafe.Pointer(&e.c.used))))

@@ -16,7 +16,7 @@ func (engine) open(*VM, int64) error {
 
 func (engine) close()                       {}
 func (engine) request([]byte) (int, []byte) { return 0, nil }
-func (engine) exitCode() int                { return 0 }
+func (engine) exitError() *ExitError        { return nil }
 func (engine) memory() int64                { return 0 }
 func (engine) setBudget(time.Duration)      {}
 func (engine) running() (bool, uint64)      { return false, 0 }

@@ -73,6 +73,7 @@ type DispatchResult struct {
 	Records int // used from the batch
 	Used    int // bytes of the batch they took
 	Stop    Stop
+	Exit    *ExitError // with StopExit
 
 	Undefined  int // no DefineRecord for their type, not shown to the script
 	Malformed  int // payload does not fit the format, not shown to the script
@@ -121,7 +122,11 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // ExitError says that the script called os.exit. The VM is finished: every later call returns it too.
-type ExitError struct{ Code int }
+type ExitError struct {
+	Code int
+	File string // where, "" when unknown
+	Line int
+}
 
 func (e *ExitError) Error() string { return "the script called os.exit" }
 

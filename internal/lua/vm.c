@@ -206,6 +206,14 @@ int weir_os_exit(lua_State *L) {
   else if (!lua_isnoneornil(L, 1)) code = (int)luaL_checkinteger(L, 1);
   vm->exited = 1;
   vm->exit_code = code;
+  lua_Debug ar;
+  if (weir_script_level(L, 1, &ar)) {
+    const char *file = weir_file(&ar);
+    size_t n = strnlen(file, sizeof vm->exit_file - 1);
+    memcpy(vm->exit_file, file, n);
+    vm->exit_file[n] = 0;
+    vm->exit_line = ar.currentline;
+  }
   weir_arm(vm);
   return luaL_error(L, "os.exit called");
 }

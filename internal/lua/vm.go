@@ -170,7 +170,7 @@ func (vm *VM) run(b []byte) (reader, error) {
 	case 1:
 		return reader{}, r.err()
 	case 2:
-		return reader{}, &ExitError{vm.engine.exitCode()}
+		return reader{}, vm.engine.exitError()
 	}
 	return r, nil
 }
@@ -471,7 +471,10 @@ func (vm *VM) Dispatch(batch []byte, o DispatchOptions) (DispatchResult, error) 
 	case 1:
 		return result, errors.New("cannot dispatch: not enough memory")
 	case 2:
-		return result, &ExitError{vm.engine.exitCode()}
+		return result, vm.engine.exitError()
+	}
+	if result.Stop == StopExit {
+		result.Exit = vm.engine.exitError()
 	}
 	r := reader{reply, vm}
 	for len(r.b) > 0 {

@@ -64,7 +64,8 @@ typedef struct weir_vm {
   size_t used, limit, hard_limit, collect_at;
   weir_frame *frames[WEIR_DEPTH];
   int depth;
-  int hooked, exited, exit_code, quiet;
+  int hooked, exited, exit_code, exit_line, quiet;
+  char exit_file[256];
   double budget; // seconds, for the message
   weir_error error;
   weir_buffer reply;

@@ -213,9 +213,9 @@ func TestExit(t *testing.T) {
 		"xpcall(os.exit, function() while true do end end)": 0,
 	} {
 		vm, _ := open(t, Options{})
-		_, err := vm.DoString("=test", source)
+		_, err := vm.DoString("=test", "\n"+source)
 		var exit *ExitError
-		if !errors.As(err, &exit) || exit.Code != code {
+		if !errors.As(err, &exit) || exit.Code != code || exit.File != "test" || exit.Line != 2 {
 			t.Errorf("%s: %v", source, err)
 		}
 		if _, err := vm.Call("print"); !errors.As(err, &exit) {

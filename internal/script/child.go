@@ -83,7 +83,7 @@ func command(spec Spec) []string {
 	if len(spec.Command) > 0 {
 		return spec.Command
 	}
-	return []string{os.Args[0], "script-host", spec.API, spec.Name}
+	return []string{os.Args[0], Command, spec.API, spec.Name}
 }
 
 // attend starts the process and waits for its end, on one thread: a child gets

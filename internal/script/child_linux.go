@@ -23,10 +23,16 @@ func attributes() *syscall.SysProcAttr {
 // the refusal is only there for what grows faster than somebody looks.
 const memorySlack = 1 << 30
 
+// hostStack is how far the first thread's stack may grow, in bytes. What recurses through
+// functions in C, such as a callback of string.gsub that calls string.gsub, meets the limits of
+// Lua before this one, and the script sees an error.
+const hostStack = 256 << 20
+
 // limit sets what the kernel enforces. Where it cannot, the supervisor's own
 // limits stand, so errors mean nothing.
 func limit(pid int, budget Budget) {
 	none := unix.Rlimit{}
+	_ = unix.Prlimit(pid, unix.RLIMIT_STACK, &unix.Rlimit{Cur: hostStack, Max: hostStack}, nil)
 	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &none, nil)
 	if budget.Memory > 0 {
 		most := uint64(statm(pid, 5) + budget.Memory + memorySlack)

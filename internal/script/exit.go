@@ -20,6 +20,7 @@ type Exit struct {
 	Signal   string // that ended it, such as "SIGSEGV"
 	Failure  *Error // why the script could not load, or the host could not go on; else nil
 	Asked    bool   // the supervisor stopped it in order: Stop or Reload
+	Errors   bool   // it was killed because it raised too many errors: no single frame is to blame
 
 	// Working is the frame that was being worked on, nil when none was; Waiting are
 	// those that were sent and not begun. Nobody has them any more. Requests are

@@ -46,6 +46,7 @@ type Process struct {
 	errors    errorRate
 	replies   map[uint32]chan reply
 	condemned string // why it is to be killed
+	raised    bool   // because of too many errors
 	failure   *Error
 	stopping  bool
 	position  string // from the last words
@@ -378,7 +379,7 @@ func (p *Process) end(state status) {
 	e.Working, e.Waiting = p.out.close()
 	p.mu.Lock()
 	p.count.end(p, p.pong)
-	e.Asked, e.Failure = p.stopping && p.condemned == "", p.failure
+	e.Asked, e.Failure, e.Errors = p.stopping && p.condemned == "", p.failure, p.raised
 	e.Call, e.Position = p.pong.Name, cmp.Or(p.position, p.pong.Position)
 	if p.failure != nil {
 		e.Position = "" // the failure has it

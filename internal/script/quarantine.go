@@ -34,7 +34,8 @@ type Quarantined struct {
 	Script  string    `json:"script"`
 	Number  uint64    `json:"number"`
 	Reason  string    `json:"reason"`
-	Payload []byte    `json:"payload"` // base64
+	Text    string    `json:"text,omitempty"` // the item for people, as far as the contract has such a form
+	Payload []byte    `json:"payload"`        // base64
 }
 
 // NewQuarantine returns the quarantine in the file at path. Nothing is opened before Open.
@@ -106,6 +107,19 @@ func (q *Quarantine) Has(number uint64, payload []byte) bool {
 	defer q.mu.Unlock()
 	hash, ok := q.known[number]
 	return ok && hash == xxhash.Sum64(payload)
+}
+
+// Touches reports whether an item with a number from first through last may have been
+// set aside, so that most need not be looked at one by one.
+func (q *Quarantine) Touches(first, last uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for number := range q.known {
+		if first <= number && number <= last {
+			return true
+		}
+	}
+	return false
 }
 
 // Count is how many items are aside, and how many lines of the file say nothing.

@@ -104,6 +104,7 @@ var figures = []figure{
 	newFigure("bytes_in_total", "Bytes sent to the script.", counter, func(s Stats) float64 { return float64(s.BytesIn) }),
 	newFigure("bytes_out_total", "Bytes the script sent.", counter, func(s Stats) float64 { return float64(s.BytesOut) }),
 	newFigure("held", "Frames that wait for the script or are being worked on.", gauge, func(s Stats) float64 { return float64(s.Held) }),
+	newFigure("quarantined", "Items that were set aside because they ended the script.", gauge, func(s Stats) float64 { return float64(s.Quarantined) }),
 	newFigure("lines_total", "Lines the script printed.", counter, func(s Stats) float64 { return float64(s.Lines) }),
 	newFigure("unsaid_total", "Lines of the script that were left out of the log.", counter, func(s Stats) float64 { return float64(s.Unsaid) }),
 }

@@ -23,6 +23,17 @@ const (
 	maxKept   = 4 << 20 // bytes of a buffer that is used again
 )
 
+// The calls of a host run on the process's first thread: only its stack grows as far
+// as the supervisor allows later.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == Command {
+		runtime.LockOSThread()
+	}
+}
+
+// Command is the subcommand of this program that runs a child: "script-host API NAME".
+const Command = "script-host"
+
 // errLost is why a host ends without having been asked.
 var errLost = errors.New("the daemon is gone")
 

@@ -20,6 +20,9 @@ type Spec struct {
 	Dir     string   // working directory, "" for the daemon's
 
 	Budget Budget
+
+	// Quarantine is where the contract sets items of this script aside, for Stats; nil for nowhere.
+	Quarantine *Quarantine
 }
 
 // Budget is what a script may use. A zero limit is none.

@@ -45,6 +45,9 @@ type Stats struct {
 	BytesOut  int64 `json:"bytes_out"`
 	Held      int   `json:"held"` // frames that wait or are being worked on
 
+	Quarantined    int    `json:"quarantined"` // items that were set aside because they ended the script
+	QuarantineFile string `json:"quarantine_file,omitempty"`
+
 	Lines  int64 `json:"lines"`  // it printed
 	Unsaid int64 `json:"unsaid"` // of them and of those it logged, left out of the log
 }

@@ -142,11 +142,15 @@ func (s *Supervisor) RestartSoon() {
 func (s *Supervisor) Stats() Stats {
 	s.mu.Lock()
 	stats := Stats{Name: s.name, API: s.spec.API, Path: s.spec.Path, State: s.state, Since: s.since}
-	p := s.process
+	p, quarantine := s.process, s.spec.Quarantine
 	if p == nil {
 		p = s.loading
 	}
 	s.mu.Unlock()
+	if quarantine != nil {
+		stats.Quarantined, _ = quarantine.Count()
+		stats.QuarantineFile = quarantine.path
+	}
 	if p != nil {
 		stats.PID, stats.Held = p.child.pid, p.Held()
 	}

@@ -94,7 +94,7 @@ func (p *Process) hearPong(q pong) error {
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
-		p.condemn(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, p.count.lastError().Message))
+		p.condemnForErrors(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, cutShort(p.count.lastError().Message)))
 	}
 	p.mu.Lock()
 	condemned := p.condemned != ""
@@ -112,6 +112,22 @@ func (p *Process) condemn(reason string) {
 	if p.condemned == "" {
 		p.condemned = reason
 	}
+}
+
+func (p *Process) condemnForErrors(reason string) {
+	p.condemn(reason)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.raised = p.condemned == reason
+}
+
+const maxQuoted = 200 // bytes of a message that is quoted in another one
+
+func cutShort(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
 }
 
 // errorRate counts the errors of a minute against a limit; it is used by one goroutine.
