@@ -1,8 +1,11 @@
 -- luatz.timetable and LuaXML.
 local preload = package.preload
 local concat, floor, type, error, tostring = table.concat, math.floor, type, error, tostring
-local pairs, ipairs, tonumber, setmetatable, sort = pairs, ipairs, tonumber, setmetatable, table.sort
-local date, select = os.date, select
+local ipairs, tonumber, setmetatable, sort = ipairs, tonumber, setmetatable, table.sort
+local date, select, next = os.date, select, next
+
+-- Not pairs: the loop that LuaJIT makes of that can end early in a function that calls itself.
+local function each(t, k) return next(t, k) end
 
 preload["luatz.timetable"] = function()
   local Timetable = {}
@@ -71,7 +74,7 @@ preload.LuaXML = function()
       return
     end
     local names = {}
-    for name in pairs(element) do
+    for name in each, element do
       if type(name) == "string" then names[#names + 1] = name end
     end
     sort(names)
