@@ -4,7 +4,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/weirhq/weir/internal/cli.version=$(VERSION)
 FUZZTIME := 60s
 
-.PHONY: run test contracts bench fuzz lint build deps deps-test
+.PHONY: run test contracts bench fuzz lint build deps deps-test deps-contracts
 
 run: build ## build Weir and start it with every default
 	exec bin/weir run
@@ -17,13 +17,13 @@ test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end 
 
 CONTRACT := ../shared/contracts/000_901416f614ad6a25.txt
 
-contracts: deps ## the scripts of the published page about stream connectors, as they stand
-	WEIR_CONTRACT=$(abspath $(CONTRACT)) go test -count=1 -tags contracts ./test/contracts
+contracts: deps-contracts ## the scripts of the published page about stream connectors, as they stand
+	WEIR_CONTRACT=$(abspath $(CONTRACT)) go test -count=1 -tags contracts -run '^TestContract' ./test
 
 lint: deps
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
-	go tool staticcheck ./...
+	go vet -tags contracts ./...
+	go tool staticcheck -tags contracts ./...
 
 bench: build ## every figure of docs/performance.md next to its target
 	go run ./test/figures
@@ -35,12 +35,17 @@ fuzz: deps ## every fuzz target for $(FUZZTIME)
 	  done; \
 	done
 
-# install NAME PACKAGE...: the Debian packages, with a line that says what and why.
+# root WHAT: sets $sudo to what is needed to become root.
+define root
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or $(1)"; exit 1; fi
+endef
+
+# install PACKAGES WHY: the Debian packages, with a line that says what and why.
 define install
 	echo "deps: installing the Debian packages$(1) ($(2))"; \
 	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install by hand:$(1)"; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else echo "run as root or install sudo, or install by hand:$(1)"; exit 1; fi; \
-	$$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -yq --no-install-recommends $(1)
+	$(call root,install by hand:$(1)); \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $(1)
 endef
 
 # gcc and the library: scripts run on LuaJIT, which is linked into the binary.
@@ -50,14 +55,24 @@ deps:
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	ls /usr/lib/*/libluajit-5.1.a >/dev/null 2>&1 || missing="$$missing libluajit-5.1-dev"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,a C compiler and LuaJIT, which runs Lua scripts)
+	$(call install,$$missing,a C compiler and LuaJIT to run Lua scripts)
 
-# node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour.
+# node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour; influxd: an example writes to it.
 deps-test: deps
 	@missing=; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	command -v nc >/dev/null || missing="$$missing netcat-openbsd"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v influxd >/dev/null || missing="$$missing influxdb"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB to write to)
+
+# influxd: one of the scripts writes to it; the folder: the other ones write to it when nothing tells them another.
+deps-contracts: deps
+	@command -v influxd >/dev/null || { $(call install, influxdb,a published script writes to InfluxDB); }
+	@folder=/var/log/centreon-broker; [ ! -w $$folder ] || exit 0; \
+	[ ! -e $$folder ] || { echo "cannot write to $$folder: run this as its owner, or as root"; exit 1; }; \
+	echo "deps: creating $$folder (published scripts write there)"; \
+	$(call root,create $$folder by hand); \
+	$$sudo install -d -o "$$(id -u)" $$folder
