@@ -24,6 +24,7 @@ type Decoder struct {
 	fields  fields
 	changed bool // templates or rates, since Save
 
+	sampling Sampling
 	problems *telemetry.Limited
 
 	datagrams     *telemetry.Ledger // "flow.datagrams"
@@ -42,9 +43,9 @@ type Decoder struct {
 }
 
 // NewDecoder returns a decoder that accounts for datagrams in reg.
-func NewDecoder(reg *telemetry.Registry, log *slog.Logger) *Decoder {
+func NewDecoder(sampling Sampling, reg *telemetry.Registry, log *slog.Logger) *Decoder {
 	d := &Decoder{
-		exporters: make(map[exporterKey]*exporter), problems: telemetry.NewLimited(log, time.Minute, 5),
+		sampling: sampling, exporters: make(map[exporterKey]*exporter), problems: telemetry.NewLimited(log, time.Minute, 5),
 		datagrams: reg.Ledger("flow.datagrams", "datagrams"), sets: reg.Ledger("flow.held", "sets"),
 	}
 	d.malformed, d.unknown = d.datagrams.Reason("malformed"), d.datagrams.Reason("unknown_version")
@@ -112,11 +113,16 @@ func (d *Decoder) exporter(key exporterKey, at time.Time) *exporter {
 		if len(d.exporters) >= maxExporters {
 			d.forget()
 		}
-		e = &exporter{key: key, templates: make(map[uint16]*Template), rates: make(map[uint64]uint32), held: make(map[uint16][]heldSet)}
+		e = d.newExporter(key)
 		d.exporters[key] = e
 	}
 	e.used = at.UnixNano()
 	return e
+}
+
+func (d *Decoder) newExporter(key exporterKey) *exporter {
+	return &exporter{key: key, forced: d.sampling.Forced[key.address], fallback: d.sampling.Fallback,
+		templates: make(map[uint16]*Template), rates: make(map[uint64]uint32), held: make(map[uint16][]heldSet)}
 }
 
 // forget drops the exporter not heard for longest, with its templates and what waits for them.
@@ -155,7 +161,7 @@ func (d *Decoder) version5(b []byte, from netip.Addr, at time.Time) error {
 	d.count(e, binary.BigEndian.Uint32(b[16:]), uint32(n))
 	head := header{exporter: from, at: at.UnixNano(), uptime: int64(binary.BigEndian.Uint32(b[4:])),
 		clock: int64(binary.BigEndian.Uint32(b[8:]))*1000 + int64(binary.BigEndian.Uint32(b[12:]))/1e6}
-	rate := max(1, uint32(binary.BigEndian.Uint16(b[22:])&0x3fff))
+	rate := e.sampling(uint32(binary.BigEndian.Uint16(b[22:])&0x3fff), 0, false)
 	for b = b[24:]; n > 0; n-- {
 		if len(b) < 48 {
 			return errCount
@@ -185,7 +191,7 @@ func (d *Decoder) add(head *header) *Record {
 
 // sampled multiplies what was counted by the sampling rate.
 func (r *Record) sampled(rate uint32) {
-	r.Rate = max(1, rate)
+	r.Rate = rate
 	r.Bytes *= uint64(r.Rate)
 	r.Packets *= uint64(r.Rate)
 }

@@ -193,7 +193,7 @@ func TestFlood(t *testing.T) {
 		t.Errorf("%d exporters kept", len(d.exporters))
 	}
 	huge := bytesOf(uint16(300), uint16(65535))
-	if got := d.Decode(v9(1, 1, set(0, huge)), router, noon); got != nil && len(got) > 0 {
+	if got := d.Decode(v9(1, 1, set(0, huge)), router, noon); len(got) > 0 {
 		t.Error("records of a template that is not there")
 	}
 	balanced(t, reg, d)
@@ -205,7 +205,7 @@ func TestLikeGoflow2(t *testing.T) {
 		fieldIn, fieldOut, fieldSourceAS, fieldDestinationAS, fieldSource6, fieldDestination6, fieldSourceVLAN, 82, 95, 234}
 	rapid.Check(t, func(t *rapid.T) {
 		isIPFIX := rapid.Bool().Draw(t, "ipfix")
-		var fields []Field
+		fields := []Field{{Element: 40, Length: 1}} // goflow2 cannot read a template all of whose fields vary
 		for _, element := range rapid.SliceOfNDistinct(rapid.SampledFrom(elements), 1, 12, rapid.ID).Draw(t, "elements") {
 			f := Field{Element: element}
 			switch element {

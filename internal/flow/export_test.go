@@ -86,7 +86,7 @@ func plainRecord(source, destination string, bytes, packets uint32) []byte {
 
 func newTestDecoder() (*Decoder, *telemetry.Registry) {
 	reg := telemetry.NewRegistry()
-	return NewDecoder(reg, quiet), reg
+	return NewDecoder(Sampling{}, reg, quiet), reg
 }
 
 func balanced(t *testing.T, reg *telemetry.Registry, d *Decoder) {

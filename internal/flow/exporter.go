@@ -18,6 +18,8 @@ type exporter struct {
 	templates map[uint16]*Template
 	rates     map[uint64]uint32 // sampling rates by number of the sampler
 	rate      uint32            // of those without a number; 0 is unknown
+	forced    uint32            // by the configuration, whatever the exporter says; 0 is none
+	fallback  uint32            // by the configuration, when the exporter says nothing; 0 is none
 	boot      int64             // when it started, in Unix milliseconds, when it said so in options
 
 	held      map[uint16][]heldSet // data that came before its template
@@ -43,6 +45,12 @@ type header struct {
 	boot     int64 // when it started, in Unix milliseconds; 0 is unknown
 }
 
+// Sampling are configured rates, one packet in so many.
+type Sampling struct {
+	Fallback uint32                // for exporters that do not say; 0 is 1
+	Forced   map[netip.Addr]uint32 // for exporters that say it wrongly
+}
+
 // Bounds of what one exporter can make the decoder keep.
 const (
 	maxExporters = 4096     // domains of all exporters
@@ -64,9 +72,11 @@ func (h *header) uptimeTime(uptime uint32) int64 {
 	return h.clock - int64(int32(uint32(h.uptime)-uptime))
 }
 
-// sampling finds the rate of a record: what the record says, its sampler's, or the domain's.
+// sampling finds the rate of a record: the configured one, what the record or datagram says, its sampler's, or the domain's.
 func (e *exporter) sampling(inline uint32, sampler uint64, named bool) uint32 {
 	switch {
+	case e.forced > 0:
+		return e.forced
 	case inline > 0:
 		return inline
 	case named && e.rates[sampler] > 0:
@@ -74,5 +84,5 @@ func (e *exporter) sampling(inline uint32, sampler uint64, named bool) uint32 {
 	case e.rate > 0:
 		return e.rate
 	}
-	return 1
+	return max(1, e.fallback)
 }

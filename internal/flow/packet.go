@@ -15,13 +15,14 @@ const (
 )
 
 // packet reads the headers of a captured packet into r and reports whether it is IP. Bytes becomes the length of the
-// IP packet by its own header, Packets 1. What the capture has cut off is left at zero.
-func (r *Record) packet(link int, b []byte) bool {
+// IP packet by its own header, Packets 1. What the capture has cut off is left at zero. transport begins with
+// the header of TCP, UDP or whatever is inside; it is nil when that is not there.
+func (r *Record) packet(link int, b []byte) (transport []byte, ok bool) {
 	kind := uint16(0) // EtherType; 0: by the IP version
 	switch link {
 	case linkEthernet:
 		if len(b) < 14 {
-			return false
+			return nil, false
 		}
 		copy(r.DestinationMAC[:], b)
 		copy(r.SourceMAC[:], b[6:])
@@ -29,28 +30,28 @@ func (r *Record) packet(link int, b []byte) bool {
 		kind, b = binary.BigEndian.Uint16(b[12:]), b[14:]
 	case linkSLL:
 		if len(b) < 16 {
-			return false
+			return nil, false
 		}
 		kind, b = binary.BigEndian.Uint16(b[14:]), b[16:]
 	case linkSLL2:
 		if len(b) < 20 {
-			return false
+			return nil, false
 		}
 		kind, b = binary.BigEndian.Uint16(b), b[20:]
 	case linkLoopback:
 		if len(b) < 4 {
-			return false
+			return nil, false
 		}
 		b = b[4:]
 	case linkRaw:
 	default:
-		return false
+		return nil, false
 	}
 	for range 4 { // tags and labels
 		switch kind {
 		case 0x8100, 0x88a8, 0x9100:
 			if len(b) < 4 {
-				return false
+				return nil, false
 			}
 			if r.VLAN == 0 {
 				r.VLAN = binary.BigEndian.Uint16(b) & 0xfff
@@ -59,7 +60,7 @@ func (r *Record) packet(link int, b []byte) bool {
 		case 0x8847, 0x8848:
 			for {
 				if len(b) < 4 {
-					return false
+					return nil, false
 				}
 				last := b[2]&1 == 1
 				if b = b[4:]; last {
@@ -70,7 +71,7 @@ func (r *Record) packet(link int, b []byte) bool {
 		}
 	}
 	if kind != 0 && kind != 0x0800 && kind != 0x86dd || len(b) == 0 {
-		return false
+		return nil, false
 	}
 	switch b[0] >> 4 {
 	case 4:
@@ -78,30 +79,30 @@ func (r *Record) packet(link int, b []byte) bool {
 	case 6:
 		return r.ipv6(b)
 	}
-	return false
+	return nil, false
 }
 
-func (r *Record) ipv4(b []byte) bool {
+func (r *Record) ipv4(b []byte) (transport []byte, ok bool) {
 	if len(b) < 20 {
-		return false
+		return nil, false
 	}
 	size := int(b[0]&15) * 4
 	if size < 20 {
-		return false
+		return nil, false
 	}
 	r.TOS, r.Protocol = b[1], b[9]
 	r.Source, r.Destination = address4(b[12:16]), address4(b[16:20])
 	r.Bytes, r.Packets = uint64(binary.BigEndian.Uint16(b[2:])), 1
 	if later := binary.BigEndian.Uint16(b[6:])&0x1fff != 0; later || len(b) < size {
-		return true // a fragment behind the first has no ports
+		return nil, true // a fragment behind the first has no ports
 	}
 	r.transport(b[size:])
-	return true
+	return b[size:], true
 }
 
-func (r *Record) ipv6(b []byte) bool {
+func (r *Record) ipv6(b []byte) (transport []byte, ok bool) {
 	if len(b) < 40 {
-		return false
+		return nil, false
 	}
 	r.TOS = b[0]<<4 | b[1]>>4
 	r.Source, r.Destination = address6(b[8:24]), address6(b[24:40])
@@ -113,19 +114,19 @@ func (r *Record) ipv6(b []byte) bool {
 		case 0, 43, 60, 135: // hop by hop, routing, destination, mobility
 			if len(b) < 8 || len(b) < int(b[1])*8+8 {
 				r.Protocol = next
-				return true
+				return nil, true
 			}
 			next, b = b[0], b[int(b[1])*8+8:]
 			continue
 		case 44: // fragment
 			if len(b) < 8 {
 				r.Protocol = next
-				return true
+				return nil, true
 			}
 			later := binary.BigEndian.Uint16(b[2:])&0xfff8 != 0
 			if next, b = b[0], b[8:]; later {
 				r.Protocol = next
-				return true
+				return nil, true
 			}
 			continue
 		}
@@ -133,7 +134,7 @@ func (r *Record) ipv6(b []byte) bool {
 	}
 	r.Protocol = next
 	r.transport(b)
-	return true
+	return b, true
 }
 
 // transport reads ports, flags, and the type of ICMP.

@@ -24,7 +24,7 @@ func TestPacket(t *testing.T) {
 		t.Helper()
 		var r Record
 		got := "no"
-		if r.packet(link, b) {
+		if _, ok := r.packet(link, b); ok {
 			got = line(&r)
 		}
 		if got != want {

@@ -52,7 +52,7 @@ func (d *Decoder) sflow(b []byte, at time.Time) error {
 		body := b[8 : 8+length]
 		b = b[8+length:]
 		if format == sampleFlow || format == sampleExpandedFlow {
-			if failed := d.sample(format, body, &head); err == nil {
+			if failed := d.sample(e, format, body, &head); err == nil {
 				err = failed // the first; the samples behind it may be whole
 			}
 		}
@@ -61,7 +61,7 @@ func (d *Decoder) sflow(b []byte, at time.Time) error {
 }
 
 // sample decodes one sampled packet.
-func (d *Decoder) sample(format uint32, body []byte, head *header) error {
+func (d *Decoder) sample(e *exporter, format uint32, body []byte, head *header) error {
 	count := 28 // where the number of records is
 	if format == sampleExpandedFlow {
 		count = 40
@@ -113,7 +113,7 @@ func (d *Decoder) sample(format uint32, body []byte, head *header) error {
 			}
 		}
 	}
-	r.sampled(rate)
+	r.sampled(e.sampling(rate, 0, false))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -86,7 +87,7 @@ func (d *Decoder) Load(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the templates of flows: %w", err)
 	}
-	exporters, err := parseMemory(text)
+	exporters, err := d.parseMemory(text)
 	if err != nil {
 		aside := fmt.Sprintf("%s.damaged-%d", path, time.Now().Unix())
 		if failed := os.Rename(path, aside); failed != nil {
@@ -100,7 +101,7 @@ func (d *Decoder) Load(path string) error {
 	return nil
 }
 
-func parseMemory(text []byte) ([]*exporter, error) {
+func (d *Decoder) parseMemory(text []byte) ([]*exporter, error) {
 	var m memory
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, err
@@ -110,11 +111,9 @@ func parseMemory(text []byte) ([]*exporter, error) {
 	}
 	var exporters []*exporter
 	for _, one := range m.Exporters {
-		e := &exporter{key: exporterKey{one.Address, one.Domain, one.Version}, rate: one.Rate, rates: one.Rates, boot: one.Boot,
-			templates: make(map[uint16]*Template), held: make(map[uint16][]heldSet)}
-		if e.rates == nil {
-			e.rates = make(map[uint64]uint32)
-		}
+		e := d.newExporter(exporterKey{one.Address, one.Domain, one.Version})
+		e.rate, e.boot = one.Rate, one.Boot
+		maps.Copy(e.rates, one.Rates)
 		if len(one.Templates) > maxTemplates || !one.Address.IsValid() {
 			return nil, fmt.Errorf("the exporter %q has no valid address, or more than %d templates", one.Address, maxTemplates)
 		}
