@@ -93,6 +93,7 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 			e.pollers = append(e.pollers, bbdo.NewListener(c, e.sink(b.Synthesize), reg, log))
 		}
 	}
+	reg.Register(e.stream.Collector())
 	reg.Register(bbdo.Collector(func() []bbdo.Source {
 		sources := make([]bbdo.Source, len(e.pollers))
 		for i, p := range e.pollers {

@@ -44,6 +44,8 @@ type Consumer struct {
 	acked   uint64   // number of the last acknowledged event
 	read    uint64   // number of the last event that Next returned
 	gaps    []gap    // after acked: events that cannot be read, already counted as discarded
+	given   uint64   // number of the last event that the taker is done with: less than acked where taken events were dropped
+	passed  []gap    // after given: events that were never returned
 	open    []extent // messages read and not wholly acknowledged, in order
 	ahead   []message
 	offset  int    // in the data of ahead[0]
@@ -55,7 +57,7 @@ type gap struct{ first, last uint64 }
 type extent struct{ message, last uint64 }
 
 func (s *Stream) newConsumer(p position) *Consumer {
-	c := &Consumer{stream: s, name: p.Name, limit: s.cfg.MaxUnacknowledged, saved: p, acked: p.Event, read: p.Event, next: p.Message}
+	c := &Consumer{stream: s, name: p.Name, limit: s.cfg.MaxUnacknowledged, saved: p, acked: p.Event, read: p.Event, given: p.Event, next: p.Message}
 	c.ledger = s.reg.Ledger("stream."+p.Name, "events")
 	c.damaged, c.tooMany, c.tooOld = c.ledger.Reason("damaged"), c.ledger.Reason("size_limit"), c.ledger.Reason("age_limit")
 	c.ledger.Received(int(s.last.event - min(s.last.event, p.Event)))
@@ -74,13 +76,35 @@ func (s *Stream) newConsumer(p position) *Consumer {
 }
 
 // lost is how many events after acked and through last are in gaps.
-func (c *Consumer) lost(last uint64) (n uint64) {
-	for _, g := range c.gaps {
-		if from, to := max(g.first, c.acked+1), min(g.last, last); from <= to {
+func (c *Consumer) lost(last uint64) uint64 { return within(c.gaps, c.acked+1, last) }
+
+// taken is how many events were returned by Next and not acknowledged since.
+func (c *Consumer) taken() uint64 { return c.read - c.given - within(c.passed, c.given+1, c.read) }
+
+// within is how many events from first through last are in gaps.
+func within(gaps []gap, first, last uint64) (n uint64) {
+	for _, g := range gaps {
+		if from, to := max(g.first, first), min(g.last, last); from <= to {
 			n += to - from + 1
 		}
 	}
 	return n
+}
+
+// pass moves the reading position without returning the events between.
+func (c *Consumer) pass(through uint64) {
+	if through > c.read {
+		c.passed = append(c.passed, gap{c.read + 1, through})
+		c.read = through
+	}
+}
+
+// done says that the taker has acknowledged, or is gone.
+func (c *Consumer) done(through uint64) {
+	c.given = max(c.given, through)
+	for len(c.passed) > 0 && c.passed[0].last <= c.given {
+		c.passed = c.passed[1:]
+	}
 }
 
 // Consumer returns the consumer called name. A new one begins after the last
@@ -220,7 +244,7 @@ func (c *Consumer) take(limit int, last tail) (b Batch, missing bool, err error)
 	if c.deleted {
 		return b, false, fmt.Errorf("cannot read events for %q: the consumer is deleted", c.name)
 	}
-	limit = min(limit, c.limit-int(c.read-c.acked))
+	limit = min(limit, c.limit-int(c.taken()))
 	if limit <= 0 {
 		return b, false, nil
 	}
@@ -271,7 +295,7 @@ func (c *Consumer) drop() {
 func (c *Consumer) lose(g gap) {
 	for _, known := range c.gaps {
 		if known.first <= g.first && g.last <= known.last {
-			c.read = g.last
+			c.pass(g.last)
 			return
 		}
 	}
@@ -279,7 +303,7 @@ func (c *Consumer) lose(g gap) {
 	c.gaps = append(c.gaps, g)
 	c.damaged.Add(n)
 	c.stream.log.Error("stream: events cannot be read any more", "consumer", c.name, "events", n, "first", g.first, "last", g.last)
-	c.read = g.last
+	c.pass(g.last)
 }
 
 func (c *Consumer) from() uint64 { c.mu.Lock(); defer c.mu.Unlock(); return c.next }
@@ -343,10 +367,12 @@ func (c *Consumer) Ack(through uint64) error {
 		c.ledger.Passed(int(through - c.acked - c.lost(through)))
 		c.advance(through)
 	}
+	c.done(through)
 	p := position{c.name, c.acked, c.needed()}
 	unsaved := p != c.saved
 	c.mu.Unlock()
 	if !unsaved {
+		c.wake() // what was dropped meanwhile made room
 		return nil
 	}
 	if err := l.store(c.stream.ctx, p); err != nil {
@@ -388,6 +414,7 @@ func (c *Consumer) Rewind() {
 	c.mu.Lock()
 	c.next = c.needed()
 	c.read, c.ahead, c.offset, c.open = c.acked, nil, 0, nil
+	c.given, c.passed = c.acked, nil
 	c.mu.Unlock()
 	c.wake()
 }
@@ -396,7 +423,7 @@ func (c *Consumer) Rewind() {
 type Backlog struct {
 	Name           string    `json:"name"`
 	Events         int64     `json:"events"`
-	Unacknowledged int64     `json:"unacknowledged"` // of them: taken by Next
+	Unacknowledged int64     `json:"unacknowledged"` // taken by Next; some of them may have been dropped since
 	Bytes          int64     `json:"bytes"`          // estimated from the mean size of stored messages
 	Oldest         time.Time `json:"oldest,omitzero"`
 	Discarded      int64     `json:"discarded"`    // since the start of the process
@@ -411,7 +438,7 @@ func (c *Consumer) Backlog(ctx context.Context) (Backlog, error) {
 	l, last, claimed := c.stream.link, c.stream.last, c.stream.isClaimed(c.name)
 	c.stream.mu.Unlock()
 	c.mu.Lock()
-	b := Backlog{Name: c.name, Configured: claimed, Acknowledged: c.acked, Unacknowledged: int64(c.read - c.acked)}
+	b := Backlog{Name: c.name, Configured: claimed, Acknowledged: c.acked, Unacknowledged: int64(c.taken())}
 	b.Events = int64(last.event - min(last.event, c.acked) - c.lost(last.event))
 	needed := c.needed()
 	c.mu.Unlock()

@@ -170,7 +170,9 @@ func (s *Stream) dropBefore(l *link, sequence uint64, reason string) error {
 	return s.purge(l, sequence)
 }
 
-// skip moves the acknowledged position over events that are dropped.
+// skip moves the acknowledged position over events that are dropped. Those that
+// were taken count as dropped too, since they cannot come again, and they go on
+// to count against the limit of events that are taken and not acknowledged.
 func (c *Consumer) skip(l *link, through, message uint64, reason string) error {
 	c.storing.Lock()
 	defer c.storing.Unlock()
@@ -183,7 +185,7 @@ func (c *Consumer) skip(l *link, through, message uint64, reason string) error {
 	first := c.acked + 1
 	c.discard(reason).Add(n)
 	c.advance(through)
-	c.read = max(c.read, through) // Next steps over what is in memory of them
+	c.pass(through) // Next steps over what is in memory of them
 	c.next = max(c.next, message)
 	p := position{c.name, c.acked, c.needed()}
 	c.mu.Unlock()

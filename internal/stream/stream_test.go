@@ -352,6 +352,44 @@ func TestFullDropsOldest(t *testing.T) {
 	}
 }
 
+// What a taker holds goes on to count against its limit after it was dropped:
+// for hours of an endpoint that is down it gets nothing more.
+func TestDroppedEventsStayTaken(t *testing.T) {
+	f := start(t, Config{Path: t.TempDir(), MaxBytes: 1 << 20, DiscardOld: true})
+	c := f.consumer("a")
+	c.Limit(15)
+	for range 30 {
+		if err := f.Append(bg, big(10, 10000)); err != nil {
+			t.Fatal(err)
+		}
+		if c.Read() == 0 {
+			for range 2 {
+				if _, err := c.Next(bg, 10); err != nil {
+					t.Fatal(err)
+				}
+				if c.Read() == 10 {
+					if err := f.Append(bg, big(10, 10000)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	if c.Acked() <= 15 {
+		t.Fatalf("nothing was dropped: %d", c.Acked())
+	}
+	none(t, c)
+	if b, err := c.Backlog(bg); err != nil || b.Unacknowledged != 15 {
+		t.Errorf("got %+v, %v", b, err)
+	}
+	kept := c.Acked() + 1
+	ack(t, c, 15)
+	if b, err := c.Next(bg, 10); err != nil || b.First != kept {
+		t.Errorf("goes on with event %d, %d is the oldest, %v", b.First, kept, err)
+	}
+	f.balanced("stream.a")
+}
+
 func TestAgeLimit(t *testing.T) {
 	f := start(t, Config{Path: t.TempDir(), MaxAge: time.Hour})
 	c := f.consumer("a")
@@ -442,6 +480,42 @@ func TestDamagedFile(t *testing.T) {
 	}
 	f.append(1001, 5)
 	want(t, c, 1001, 1005, 10)
+}
+
+// More events can be lost than a consumer may take.
+func TestDamageBeyondLimit(t *testing.T) {
+	cfg := Config{Path: t.TempDir(), MaxUnacknowledged: 50}
+	f := start(t, cfg)
+	f.consumer("a")
+	for i := range 10 {
+		f.append(1+100*i, 100)
+	}
+	f.stop()
+	files, err := blocks(cfg.Path, "weir-events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(files[0].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(content[len(content)/4 : len(content)*3/4])
+	if err := os.WriteFile(files[0].path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f = start(t, cfg)
+	c := f.consumer("a")
+	for at := 1; at <= 200; at += 50 {
+		want(t, c, at, at+49, 50)
+		ack(t, c, at+49)
+	}
+	for at := 801; at <= 1000; at += 50 {
+		want(t, c, at, at+49, 50)
+		ack(t, c, at+49)
+	}
+	if a := f.balanced("stream.a"); a.Discarded["damaged"] != 600 || a.Passed != 400 || a.Buffered != 0 {
+		t.Errorf("got %+v", a)
+	}
 }
 
 func TestVerify(t *testing.T) {
