@@ -21,17 +21,19 @@ import (
 const QueuePrefix = "connector."
 
 const (
-	batchEvents = 512             // of a frame, at most
-	ackRetry    = time.Second     // after a position could not be stored
-	logPeriod   = 1 * time.Minute // of the limit of the same warning
+	ackRetry  = time.Second     // after a position could not be stored
+	logPeriod = 1 * time.Minute // of the limit of the same warning
 )
 
 // Connector is the daemon half: it feeds one script from its position in the stream.
 type Connector struct {
-	setup      Setup
+	setup      Setup // as it was at first: Reload changes neither the name nor the files
 	stream     *stream.Stream
 	supervisor *script.Supervisor
 	ledger     *telemetry.Ledger
+	setAside   *telemetry.Discard
+	log        *slog.Logger
+	dropped    *telemetry.Discard
 	limited    *telemetry.Limited
 
 	ctx      context.Context
@@ -41,11 +43,17 @@ type Connector struct {
 	consumer *stream.Consumer
 
 	taken   atomic.Uint64         // number of the last event the script was ever sent
-	counted atomic.Uint64         // number of the last event that counts as passed
+	counted atomic.Uint64         // number of the last event that counts as passed or set aside
 	acked   atomic.Uint64         // what the script acknowledged
-	wake    chan struct{}         // acked has grown
+	wake    chan struct{}         // acked has grown, or an event was left out
+	proved  chan struct{}         // acked has grown, for who waits for a sign of life
 	ready   chan *script.Process  // the newest process that has not been fed
 	ended   atomic.Pointer[ender] // of the process that is fed
+
+	settling sync.Mutex // one settle at a time
+
+	mu sync.Mutex // for what follows
+	suspects
 }
 
 // ender ends the feeding of a process.
@@ -53,20 +61,28 @@ type ender struct{ cancel context.CancelFunc }
 
 // New returns a connector. Nothing runs before Start.
 func New(setup Setup, budget script.Budget, events *stream.Stream, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *Connector {
+	log = log.With("connector", setup.Name)
+	c := &Connector{
+		setup: setup, stream: events, log: log,
+		ledger:  reg.Ledger("connector."+setup.Name, "events"),
+		limited: telemetry.NewLimited(log, logPeriod, 5),
+		wake:    make(chan struct{}, 1), proved: make(chan struct{}, 1), ready: make(chan *script.Process, 1),
+	}
+	c.setAside = c.ledger.Reason("quarantined")
+	if setup.Quarantine != "" {
+		c.quarantine = script.NewQuarantine(setup.Quarantine)
+	}
+	c.begin(setup)
+	c.supervisor = script.New(c.spec(setup, budget), c, scripts, log)
+	return c
+}
+
+func (c *Connector) spec(setup Setup, budget script.Budget) script.Spec {
 	payload, err := json.Marshal(setup)
 	if err != nil {
 		panic("BUG: cannot encode a setup: " + err.Error())
 	}
-	c := &Connector{
-		setup: setup, stream: events,
-		ledger:  reg.Ledger("connector."+setup.Name, "events"),
-		limited: telemetry.NewLimited(log.With("connector", setup.Name), logPeriod, 5),
-		wake:    make(chan struct{}, 1), ready: make(chan *script.Process, 1),
-	}
-	c.ledger.Hold(func() int64 { return int64(c.taken.Load() - c.counted.Load()) })
-	spec := script.Spec{Name: setup.Name, API: API, Path: setup.Script, Setup: payload, Budget: budget}
-	c.supervisor = script.New(spec, c, scripts, log)
-	return c
+	return script.Spec{Name: setup.Name, API: API, Path: setup.Script, Setup: payload, Budget: budget, Quarantine: c.quarantine}
 }
 
 // Start opens the position in the stream and starts the script. The stream must run.
@@ -80,20 +96,38 @@ func (c *Connector) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	consumer.Limit(c.setup.Queue)
+	if c.quarantine != nil {
+		if err := c.quarantine.Open(); err != nil {
+			return err
+		}
+	}
+	consumer.Limit(c.queue)
 	c.consumer = consumer
 	at := consumer.Acked()
 	c.acked.Store(at)
-	c.taken.Store(at)
 	c.counted.Store(at)
+	// A connector of this name may have run before in this process, and given back what it had taken.
+	account := c.ledger.Snapshot()
+	c.taken.Store(at + uint64(account.Received-account.Passed-account.Lost()))
+	c.dropped = c.ledger.Reason("dropped")
+	c.ledger.Hold(func() int64 { return int64(c.taken.Load() - c.counted.Load()) })
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.supervisor.Start(ctx); err != nil {
 		c.cancel()
-		return err
+		return c.close(err)
 	}
 	c.feeding.Go(c.feed)
 	c.storing.Go(c.store)
 	return nil
+}
+
+func (c *Connector) close(err error) error {
+	if c.quarantine != nil {
+		if failed := c.quarantine.Close(); err == nil {
+			err = failed
+		}
+	}
+	return err
 }
 
 // Stop ends the script in order: it gets what was sent to it, a last flush, and
@@ -105,7 +139,20 @@ func (c *Connector) Stop(ctx context.Context) error {
 	close(c.wake) // no frame comes after Stop
 	c.storing.Wait()
 	c.settle()
-	return err
+	return c.close(err)
+}
+
+// Reload starts the script anew, as it is now and with another setup, beside the one that runs.
+// When it has loaded it takes over, with what the other one has not acknowledged. After an
+// error the other one goes on, and setup is forgotten. The name, the files of the cache and
+// of the quarantine cannot change.
+func (c *Connector) Reload(ctx context.Context, setup Setup, budget script.Budget) error {
+	if err := c.supervisor.Reload(ctx, c.spec(setup, budget)); err != nil {
+		return err
+	}
+	c.begin(setup)
+	c.consumer.Limit(setup.Queue)
+	return nil
 }
 
 // OnReady implements script.Handler.
@@ -123,59 +170,28 @@ func (c *Connector) OnFrame(kind byte, payload []byte) {
 		c.limited.Warn("the script host sent a frame that makes no sense", "kind", kind, "bytes", len(payload))
 		return
 	}
-	if through := binary.BigEndian.Uint64(payload); through > c.acked.Load() {
-		c.acked.Store(through)
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+	before, through := c.acked.Load(), binary.BigEndian.Uint64(payload)
+	if through <= before {
+		return
+	}
+	c.acked.Store(through)
+	c.clear(before+1, int(through-before))
+	signal(c.wake)
+	signal(c.proved)
+}
+
+func signal(to chan<- struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
 	}
 }
 
 // OnExit implements script.Handler.
-func (c *Connector) OnExit(*script.Exit) {
+func (c *Connector) OnExit(e *script.Exit) {
+	c.suspect(e)
 	if e := c.ended.Load(); e != nil {
 		e.cancel()
-	}
-}
-
-// feed feeds one process after the other, each from the acknowledged position.
-func (c *Connector) feed() {
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case p := <-c.ready:
-			ctx, cancel := context.WithCancel(c.ctx)
-			c.ended.Store(&ender{cancel})
-			c.settle()
-			c.consumer.Rewind()
-			c.feedTo(ctx, p)
-			cancel()
-		}
-	}
-}
-
-// feedTo sends events to p until it has ended or ctx has.
-func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
-	for {
-		batch, err := c.consumer.Next(ctx, batchEvents)
-		if err != nil {
-			if ctx.Err() == nil {
-				c.limited.Warn("cannot read events for the script", "error", err)
-			}
-			return
-		}
-		last := batch.First + uint64(batch.Count) - 1
-		if taken := c.taken.Load(); last > taken {
-			c.ledger.Received(int(last - taken))
-			c.taken.Store(last)
-		}
-		payload := make([]byte, 0, 8+len(batch.Data))
-		payload = append(binary.BigEndian.AppendUint64(payload, batch.First), batch.Data...)
-		if err := p.SendWait(ctx, kindBatch, payload); err != nil {
-			return // it has ended: the next one gets the events
-		}
 	}
 }
 
@@ -192,21 +208,21 @@ func (c *Connector) store() {
 	}
 }
 
-// settle stores what is acknowledged and reports whether it could.
+// settle stores what is acknowledged, and what was set aside right behind it, and reports whether it could.
 func (c *Connector) settle() bool {
-	through := c.acked.Load()
+	c.settling.Lock()
+	defer c.settling.Unlock()
+	counted := c.counted.Load()
+	through, aside := c.past(max(c.acked.Load(), counted))
 	if err := c.consumer.Ack(through); err != nil {
 		c.limited.Warn("cannot store the position of the connector", "error", err)
 		return false
 	}
-	for {
-		counted := c.counted.Load()
-		if through <= counted {
-			return true
-		}
-		if c.counted.CompareAndSwap(counted, through) {
-			c.ledger.Passed(int(through - counted))
-			return true
-		}
+	if through > counted {
+		c.setAside.Add(aside)
+		c.ledger.Passed(int(through-counted) - aside)
+		c.counted.Store(through)
+		c.forget(through)
 	}
+	return true
 }

@@ -19,8 +19,13 @@ type Setup struct {
 	Queue      int         `json:"queue"`      // unacknowledged events at most (1.7)
 	Cache      string      `json:"cache"`      // file of the broker cache, "" to keep it in memory only
 
+	Quarantine string `json:"-"` // file of events that were set aside, "" for none
+	Aside      int    `json:"-"` // events that may be set aside without an acknowledgement between; 0 for none
+
 	Call   time.Duration `json:"call"`   // a call of the script may take, 0 for ever
 	Memory int64         `json:"memory"` // bytes of the Lua state, 0 for no limit
+
+	Inspect bool `json:"inspect,omitempty"` // load the file and stop before init
 }
 
 // Parameter is one entry of the table init gets (1.2): a string, or a number.

@@ -1,0 +1,123 @@
+package connector
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/weirhq/weir/internal/event"
+	"github.com/weirhq/weir/internal/script"
+	"github.com/weirhq/weir/internal/stream"
+)
+
+const (
+	batchEvents = 512             // of a frame, at most
+	proof       = 3 * time.Second // without work and without an end, after which a script has survived what it got
+)
+
+// span are events without gaps, as they are sent in one frame.
+type span struct {
+	first uint64
+	count int
+	data  []byte
+}
+
+func (s span) last() uint64 { return s.first + uint64(s.count) - 1 }
+
+// feed feeds one process after the other, each from the acknowledged position.
+func (c *Connector) feed() {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case p := <-c.ready:
+			ctx, cancel := context.WithCancel(c.ctx)
+			c.ended.Store(&ender{cancel})
+			c.settle()
+			c.consumer.Rewind()
+			c.feedTo(ctx, p)
+			cancel()
+		}
+	}
+}
+
+// feedTo sends events to p until it has ended or ctx has.
+func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
+	for {
+		most, careful := c.atOnce(c.consumer.Read() + 1)
+		batch, err := c.consumer.Next(ctx, most)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.limited.Warn("cannot read events for the script", "error", err)
+			}
+			return
+		}
+		last := batch.First + uint64(batch.Count) - 1
+		if taken := c.taken.Load(); last > taken {
+			c.ledger.Received(int(last - taken))
+			c.taken.Store(last)
+		}
+		for _, s := range c.without(batch) {
+			payload := make([]byte, 0, 8+len(s.data))
+			payload = append(binary.BigEndian.AppendUint64(payload, s.first), s.data...)
+			c.sends(s)
+			if err := p.SendWait(ctx, kindBatch, payload); err != nil {
+				return // it has ended: the next one gets the events
+			}
+			if careful && !c.prove(ctx, p, s) {
+				return
+			}
+		}
+	}
+}
+
+// without returns the events of a batch but those that were set aside.
+func (c *Connector) without(b stream.Batch) []span {
+	whole := span{b.First, b.Count, b.Data}
+	if c.quarantine == nil || !c.quarantine.Touches(b.First, whole.last()) {
+		return []span{whole}
+	}
+	var spans []span
+	rest := span{first: b.First}
+	begin := 0
+	number, it := b.First, event.NewIterator(b.Data)
+	for from := 0; it.Next(); from, number = it.Offset(), number+1 {
+		if !c.quarantine.Has(number, b.Data[from:it.Offset()]) {
+			rest.count++
+			rest.data = b.Data[begin:it.Offset()]
+			continue
+		}
+		if rest.count > 0 {
+			spans = append(spans, rest)
+		}
+		rest, begin = span{first: number + 1}, it.Offset()
+		c.leave(number)
+		signal(c.wake) // it may be all that the script had to do
+	}
+	if rest.count > 0 {
+		spans = append(spans, rest)
+	}
+	return spans
+}
+
+// prove waits until p has acknowledged what it was sent, or had it for a while and
+// lives. It returns false when p, or ctx, has ended.
+func (c *Connector) prove(ctx context.Context, p *script.Process, s span) bool {
+	timer := time.NewTimer(proof)
+	defer timer.Stop()
+	for c.acked.Load() < s.last() {
+		select {
+		case <-c.proved:
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+			return false
+		}
+		if p.Held() == 0 {
+			break
+		}
+		timer.Reset(proof)
+	}
+	c.clear(s.first, s.count)
+	return true
+}
