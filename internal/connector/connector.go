@@ -43,7 +43,8 @@ type Connector struct {
 	consumer *stream.Consumer
 
 	taken   atomic.Uint64         // number of the last event the script was ever sent
-	counted atomic.Uint64         // number of the last event that counts as passed or set aside
+	counted atomic.Uint64         // number of the last event that counts as passed, set aside or dropped
+	gaps    gaps                  // behind counted
 	acked   atomic.Uint64         // what the script acknowledged
 	wake    chan struct{}         // acked has grown, or an event was left out
 	proved  chan struct{}         // acked has grown, for who waits for a sign of life
@@ -68,7 +69,7 @@ func New(setup Setup, budget script.Budget, events *stream.Stream, scripts *scri
 		limited: telemetry.NewLimited(log, logPeriod, 5),
 		wake:    make(chan struct{}, 1), proved: make(chan struct{}, 1), ready: make(chan *script.Process, 1),
 	}
-	c.setAside = c.ledger.Reason("quarantined")
+	c.setAside, c.dropped = c.ledger.Reason("quarantined"), c.ledger.Reason("dropped")
 	if setup.Quarantine != "" {
 		c.quarantine = script.NewQuarantine(setup.Quarantine)
 	}
@@ -109,7 +110,6 @@ func (c *Connector) Start(ctx context.Context) error {
 	// A connector of this name may have run before in this process, and given back what it had taken.
 	account := c.ledger.Snapshot()
 	c.taken.Store(at + uint64(account.Received-account.Passed-account.Lost()))
-	c.dropped = c.ledger.Reason("dropped")
 	c.ledger.Hold(func() int64 { return int64(c.taken.Load() - c.counted.Load()) })
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.supervisor.Start(ctx); err != nil {
@@ -219,8 +219,10 @@ func (c *Connector) settle() bool {
 		return false
 	}
 	if through > counted {
+		gone := c.gaps.take(through)
 		c.setAside.Add(aside)
-		c.ledger.Passed(int(through-counted) - aside)
+		c.dropped.Add(gone)
+		c.ledger.Passed(int(through-counted) - aside - gone)
 		c.counted.Store(through)
 		c.forget(through)
 	}

@@ -35,10 +35,21 @@ func (c *Connector) feed() {
 			c.ended.Store(&ender{cancel})
 			c.settle()
 			c.consumer.Rewind()
+			c.forgo()
 			c.feedTo(ctx, p)
 			cancel()
 		}
 	}
+}
+
+// forgo counts what the process before had taken and does not come again: the
+// stream dropped it since.
+func (c *Connector) forgo() {
+	c.settling.Lock()
+	defer c.settling.Unlock()
+	through := min(c.consumer.Acked(), c.taken.Load())
+	c.gaps.take(through)
+	c.gaps.add(c.counted.Load()+1, through)
 }
 
 // feedTo sends events to p until it has ended or ctx has.
@@ -54,6 +65,7 @@ func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 		}
 		last := batch.First + uint64(batch.Count) - 1
 		if taken := c.taken.Load(); last > taken {
+			c.gaps.add(taken+1, batch.First-1)
 			c.ledger.Received(int(last - taken))
 			c.taken.Store(last)
 		}
