@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/connector"
 )
 
 func checkCommand() *cobra.Command {
@@ -17,7 +19,9 @@ func checkCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Say what is wrong with a configuration, and start nothing",
 		Long: `Read a configuration and the files it names (tokens, certificates) as weir run
-does, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN.
+does, load the scripts of connectors, each in a process of its own and without calling
+init, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN, and
+what is left out of the configuration as a warning.
 
 The exit code is 0 when the configuration is fine and 2 when it is not.`,
 		Example: `  weir check -c /etc/weir/weir.yaml`,
@@ -30,7 +34,19 @@ The exit code is 0 when the configuration is fine and 2 when it is not.`,
 			if err != nil {
 				return err
 			}
-			return summarize(cmd.OutOrStdout(), file, cfg)
+			for _, w := range cfg.Warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v\n", w)
+			}
+			found, err := inspect(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			for i, f := range found {
+				for _, problem := range f.Problems {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: connector %s: %s\n", cfg.Events.Connectors[i].Name, problem)
+				}
+			}
+			return summarize(cmd.OutOrStdout(), file, cfg, found)
 		},
 	}
 	registerConfig(cmd, &file)
@@ -38,7 +54,7 @@ The exit code is 0 when the configuration is fine and 2 when it is not.`,
 }
 
 // summarize prints what the configuration comes to.
-func summarize(w io.Writer, file string, cfg *config.Config) error {
+func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.Inspection) error {
 	var listen, backends []string
 	for _, l := range cfg.StatsD.Listen {
 		listen = append(listen, l.Network+"://"+l.Address)
@@ -58,8 +74,23 @@ func summarize(w io.Writer, file string, cfg *config.Config) error {
 	if !cfg.Stores() {
 		data = "nothing is kept"
 	}
-	_, err := fmt.Fprintf(w, "%s: ok\n  statsd      %s\n  flush       every %s to %s\n  management  %s\n  http        %s://%s, %s\n  data        %s\n",
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s: ok\n  statsd      %s\n  flush       every %s to %s\n  management  %s\n  http        %s://%s, %s\n  data        %s\n",
 		file, orNone(listen), config.FormatDuration(cfg.StatsD.FlushInterval), orNone(backends), orNone(strings.Fields(cfg.StatsD.Management)), scheme, cfg.HTTP.Listen, access, data)
+	for _, b := range cfg.Events.BBDO {
+		if b.Connects() {
+			fmt.Fprintf(&out, "  bbdo        connects to tcp://%s\n", b.Connect.Address)
+		} else {
+			fmt.Fprintf(&out, "  bbdo        tcp://%s\n", b.Listen.Address)
+		}
+	}
+	if cfg.Events.Stream.URL != "" {
+		fmt.Fprintf(&out, "  stream      %s\n", cfg.Events.Stream.URL)
+	}
+	for i, f := range found {
+		summarizeConnector(&out, cfg.Events.Connectors[i], f)
+	}
+	_, err := w.Write(out.Bytes())
 	return err
 }
 

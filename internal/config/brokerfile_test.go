@@ -23,10 +23,14 @@ const output = `{ "name": "splunk", "type": "lua", "path": "/usr/share/centreon-
                      {"type":"password","name":"pw","value":"s3cret"} ],
   "buffering_timeout": 0, "read_timeout": -1, "retry_interval": 15 }`
 
-var imported = connector.Setup{
-	Name: "splunk", Script: "/usr/share/centreon-broker/lua/splunk-events-apiv2.lua", Categories: []string{"neb", "bam"},
-	BBDO: "3.0.1", Queue: 10_000, Call: newConnector().Call,
-	Parameters: []connector.Parameter{{Name: "splunk_token", Text: "abc"}, {Name: "max_buffer_size", Number: 10, Numeric: true}, {Name: "pw", Text: "s3cret", Secret: true}},
+var imported = setup("splunk", "/usr/share/centreon-broker/lua/splunk-events-apiv2.lua", []string{"neb", "bam"},
+	connector.Parameter{Name: "splunk_token", Text: "abc"}, connector.Parameter{Name: "max_buffer_size", Number: 10, Numeric: true}, connector.Parameter{Name: "pw", Text: "s3cret", Secret: true})
+
+// setup is that of a connector of which nothing else is given.
+func setup(name, script string, categories []string, parameters ...connector.Parameter) connector.Setup {
+	s := newConnector().Setup
+	s.Name, s.Script, s.Categories, s.Parameters = name, script, categories, parameters
+	return s
 }
 
 func TestPastedOutput(t *testing.T) {
@@ -52,9 +56,7 @@ func TestPastedOutput(t *testing.T) {
 	one := func(parameters string) string {
 		return `connectors: [{"name": "a", "type": "lua", "path": "a.lua", "lua_parameter": ` + parameters + `}]`
 	}
-	setup := func(p ...connector.Parameter) connector.Setup {
-		return connector.Setup{Name: "a", Script: "a.lua", BBDO: "3.0.1", Queue: 10_000, Call: newConnector().Call, Parameters: p}
-	}
+	setup := func(p ...connector.Parameter) connector.Setup { return setup("a", "a.lua", nil, p...) }
 	number := func(n float64) connector.Parameter { return connector.Parameter{Name: "n", Number: n, Numeric: true} }
 	f(one(`{"type": "", "name": "n", "value": "x"}`), setup(connector.Parameter{Name: "n", Text: "x"}))
 	for text, want := range map[string]float64{`"-42"`: -42, `42`: 42, `"3.25"`: 3.25, `3.25`: 3.25, `"9007199254740992"`: 1 << 53, `9007199254740992`: 1 << 53, `"1e3"`: 1000} {

@@ -70,7 +70,7 @@ func defaultEvents() Events {
 
 func newConnector() Connector {
 	return Connector{
-		Setup:  connector.Setup{BBDO: connector.Versions[0], Queue: 10_000, Call: 30 * time.Second},
+		Setup:  connector.Setup{BBDO: connector.Versions[0], Queue: 10_000, Aside: 10, Call: 30 * time.Second},
 		Memory: 1 << 30, Errors: 1000,
 	}
 }
@@ -157,6 +157,9 @@ func (v connectorEntry) decode(d *decoder, path string, n ast.Node) {
 // use takes what an output that was pasted says.
 func (v connectorEntry) use(d *decoder, path string, output map[string]any) {
 	found := useOutput(v.to, output)
+	if at, ok := d.config.positions[join(path, "path")]; ok && d.config.positions[join(path, "script")] == (position{}) {
+		d.config.positions[join(path, "script")] = at
+	}
 	list, _ := output["lua_parameter"].([]any)
 	for i, entry := range list {
 		if of, ok := entry.(map[string]any); ok {
@@ -191,6 +194,7 @@ func connectorSection(c *Connector) section {
 			doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},
 		{name: "memory", value: size{&c.Memory}, doc: "How much memory the script's process may take before it is started again; `0B` means no limit."},
 		{name: "errors", value: whole{&c.Errors, 0, math.MaxInt32}, doc: "How many errors the script may raise in a minute before it is started again; 0 means no limit."},
+		{name: "quarantine", value: whole{&c.Aside, 0, 100_000}, doc: "How many events may be set aside in a row, each of which ended the script's process whenever it got the event alone. With 0 none is, and the script stands before it. An acknowledgement begins a new row."},
 	}}
 }
 
@@ -211,6 +215,19 @@ func (v filterEntry) decode(d *decoder, path string, n ast.Node) {
 	v.text().decode(d, path, n)
 }
 
+// CheckCategory returns an error that says what is wrong with an entry of a
+// category filter, nil when nothing is.
+func CheckCategory(entry string) error {
+	reason, suggestion := category(entry)
+	if reason == "" {
+		return nil
+	}
+	if suggestion != "" {
+		suggestion = "; did you mean " + suggestion + "?"
+	}
+	return fmt.Errorf("cannot use the category %q: %s%s", entry, reason, suggestion)
+}
+
 // category checks an entry of a category filter.
 func category(s string) (reason, suggestion string) {
 	if _, unknown := event.ParseFilters([]string{s}); len(unknown) == 0 {
@@ -227,11 +244,18 @@ func category(s string) (reason, suggestion string) {
 	return reason, quotedOrNothing(nearest(s, known))
 }
 
-var connectorNames = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var (
+	connectorNames = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	otherBytes     = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+)
 
 func connectorName(s string) (reason, suggestion string) {
 	if !connectorNames.MatchString(s) || strings.Trim(s, ".") == "" {
-		return "it must be 1 to 64 letters, digits, -, _ or .", ""
+		better := strings.Trim(otherBytes.ReplaceAllString(s, "-"), "-.")
+		if !connectorNames.MatchString(better) {
+			better = ""
+		}
+		return "it must be 1 to 64 letters, digits, -, _ or .", quotedOrNothing(better)
 	}
 	return "", ""
 }

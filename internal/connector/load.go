@@ -149,6 +149,9 @@ func (s *Script) load() error {
 	if err := s.setGlobals(globals); err != nil {
 		return err
 	}
+	if s.setup.Inspect {
+		return nil
+	}
 	s.out.Begin("init")
 	if _, err := s.vm.Call("init", s.conf()); err != nil {
 		return fail(err, "lua: error running function 'init'")

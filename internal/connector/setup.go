@@ -22,6 +22,8 @@ type Setup struct {
 	Quarantine string `json:"-"` // file of events that were set aside, "" for none
 	Aside      int    `json:"-"` // events that may be set aside without an acknowledgement between; 0 for none
 
+	TypeAlias bool `json:"type_alias"` // events without a member "type" get that of "_type" (8.6)
+
 	Call   time.Duration `json:"call"`   // a call of the script may take, 0 for ever
 	Memory int64         `json:"memory"` // bytes of the Lua state, 0 for no limit
 
