@@ -2,16 +2,20 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
 	"github.com/weirhq/weir/internal/event"
 )
@@ -34,14 +38,32 @@ fields. Each call is a line of JSON on standard output: which call it was, what 
 to which event everything is acknowledged (events are counted from 1), and what it raised. What
 the script logs without a file of its own goes to standard error.
 
-The exit code is 0 when every call did without an error, and 1 when one raised or the script
-could not be loaded.`,
+An event that the script's filter left out is "filtered"; one that no script of this generation
+gets, or that --category leaves out, is "skipped".
+
+The exit code is 0 when every call did without an error, 1 when one raised, or the script could
+not be loaded or the input not be read to its end, and 2 when the command line is wrong.`,
 		Example: `  weir script run --api centreon --input events.json --parameter port=8086 influxdb.lua
   echo '{"category":1,"element":29,"host_id":1}' | weir script run --api centreon --bbdo-version 3.0.1 mine.lua`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("%d scripts are given, and one is run: weir script run --api %s SCRIPT", len(args), connector.API)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if api != connector.API {
+			switch {
+			case api == "":
+				return fmt.Errorf("say what the script is written for: --api %s", connector.API)
+			case api != connector.API:
 				return fmt.Errorf("cannot run a script for the API %q: want --api %s", api, connector.API)
+			case !slices.Contains(connector.Versions, setup.BBDO):
+				return fmt.Errorf("cannot use --bbdo-version %q: want one of %s", setup.BBDO, strings.Join(connector.Versions, ", "))
+			}
+			for _, entry := range setup.Categories {
+				if err := config.CheckCategory(entry); err != nil {
+					return err
+				}
 			}
 			for _, text := range given {
 				p, err := connector.ParseParameter(text)
@@ -58,10 +80,12 @@ could not be loaded.`,
 				}
 				defer file.Close()
 				in = file
+			} else if file, ok := in.(*os.File); ok && terminalWidth(file) > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "weir: reading events from the terminal, one JSON object a line, up to ^D; --input FILE reads a file")
 			}
 			setup.Script = args[0]
 			r := &scriptRun{out: json.NewEncoder(cmd.OutOrStdout()), messages: cmd.ErrOrStderr()}
-			if err := r.run(setup, in); err != nil {
+			if err := r.run(setup, cmp.Or(input, "standard input"), in); err != nil {
 				return failure{err}
 			}
 			if r.raised > 0 {
@@ -75,7 +99,6 @@ could not be loaded.`,
 	cmd.Flags().StringArrayVar(&given, "parameter", nil, "NAME=VALUE for init, a number when it is one; may be repeated")
 	cmd.Flags().StringSliceVar(&setup.Categories, "category", nil, "the category filter, such as neb or neb:host_status; may be repeated")
 	cmd.Flags().StringVar(&setup.BBDO, "bbdo-version", connector.Versions[0], "generation of events the script gets: "+strings.Join(connector.Versions, ", "))
-	_ = cmd.MarkFlagRequired("api") // the flag exists
 	return cmd
 }
 
@@ -84,30 +107,35 @@ type scriptRun struct {
 	out      *json.Encoder
 	messages io.Writer
 
-	errors []string // of the call that runs
-	raised int
-	acked  uint64
+	initialized bool     // init was called
+	errors      []string // of the call that runs
+	raised      int
+	acked       uint64
 }
 
-func (r *scriptRun) run(setup connector.Setup, in io.Reader) error {
+// run runs a script on the events of a named input.
+func (r *scriptRun) run(setup connector.Setup, name string, in io.Reader) error {
 	s, err := connector.Load(setup, r)
-	if err != nil {
-		return errors.Join(err, s.Close())
+	if failed := r.sayLoaded(s, err); err != nil || failed != nil {
+		return errors.Join(err, failed, s.Close())
 	}
 	defer s.Close()
-	if err := r.say(connector.Step{Call: "init"}); err != nil {
-		return err
-	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxLine)
+	events := 0
 	for number := 1; lines.Scan(); number++ {
-		if strings.TrimSpace(lines.Text()) == "" {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
 			continue
 		}
-		e, err := event.ParseJSON(lines.Bytes())
-		if err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
+		e, err := event.ParseJSON(line)
+		if err != nil && (line[0] != '{' || !json.Valid(line)) {
+			return fmt.Errorf("%s:%d: %w; each line must be one event", name, number, err)
 		}
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		events++
 		result, err := s.WriteOne(e)
 		if err != nil {
 			return errors.Join(r.say(connector.Step{Call: "write", Event: e.Type}), err)
@@ -119,11 +147,39 @@ func (r *scriptRun) run(setup connector.Setup, in io.Reader) error {
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("cannot read the input: %w", err)
 	}
+	if events == 0 {
+		fmt.Fprintf(r.messages, "weir: there is no event in %s\n", name)
+	}
 	result, err := s.FlushOne()
 	if err != nil || result == "" {
 		return err
 	}
 	return r.say(connector.Step{Call: "flush", Result: result})
+}
+
+// probed is the event that a filter is asked about when a script is loaded.
+var probed = event.MakeType(1, 2)
+
+// sayLoaded prints the calls that loading a script came to. err is that of the last one.
+func (r *scriptRun) sayLoaded(s *connector.Script, err error) error {
+	steps := []connector.Step{{Call: "load"}}
+	if s.Probe() != "" {
+		steps = append(steps, connector.Step{Call: "filter", Event: probed, Result: s.Probe()})
+	}
+	steps[len(steps)-1].Errors, r.errors = r.errors, nil // after which loading goes on
+	if r.initialized {
+		steps = append(steps, connector.Step{Call: "init"})
+	}
+	if err != nil {
+		last := &steps[len(steps)-1]
+		last.Result, last.Errors = "error", append(last.Errors, err.Error())
+	}
+	for _, step := range steps {
+		if err := r.out.Encode(step); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // say prints what a call came to.
@@ -145,7 +201,7 @@ func (r *scriptRun) Error(err error) {
 }
 
 // Begin implements connector.Output.
-func (r *scriptRun) Begin(string) {}
+func (r *scriptRun) Begin(call string) { r.initialized = r.initialized || call == "init" }
 
 // Acknowledge implements connector.Output.
 func (r *scriptRun) Acknowledge(through uint64) { r.acked = through }

@@ -35,7 +35,9 @@ function flush() return true end`)
 {"category":1,"element":55,"host_id":1}
 `)
 	code, out, errs := run("script", "run", "--api", "centreon", "--input", input, "--parameter", "port=8086", "--bbdo-version", "2.0.0", script)
-	want := `{"call":"init"}
+	want := `{"call":"load"}
+{"call":"filter","category":1,"element":2,"event":"comment","result":"true"}
+{"call":"init"}
 {"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"false","acknowledged":0}
 {"call":"write","category":1,"element":32,"event":"HostStatus","result":"false","acknowledged":0}
 {"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"true","acknowledged":3}
@@ -51,8 +53,8 @@ function flush() return true end`)
 	}
 
 	code, out, _ = run("script", "run", "--api", "centreon", "--input", input, "--parameter", "port=1", "--category", "neb:HostStatus", script)
-	if lines := strings.Split(out, "\n"); code != exitOK || !strings.Contains(lines[2], `"element":32,"event":"HostStatus","result":"filtered"`) ||
-		!strings.Contains(lines[1], `"result":"skipped"`) {
+	if lines := strings.Split(out, "\n"); code != exitOK || !strings.Contains(lines[4], `"element":32,"event":"HostStatus","result":"filtered"`) ||
+		!strings.Contains(lines[3], `"result":"skipped"`) {
 		t.Errorf("code %d:\n%s", code, out)
 	}
 
@@ -63,11 +65,45 @@ function flush() return true end`)
 			t.Errorf("%q: code %d, %s; want %d and %q", args, got, errs, code, message)
 		}
 	}
+	lines := func(want string, args ...string) {
+		t.Helper()
+		code, got, errs := run(append([]string{"script", "run", "--api", "centreon", "--input", input}, args...)...)
+		if diff := cmp.Diff(want, got); diff != "" || code != exitFailure {
+			t.Errorf("%q: code %d, %s (-want +got):\n%s", args, code, errs, diff)
+		}
+	}
+	noBoolean := path("filter.lua", `
+broker_api_version = 3
+function filter() return 3 end
+function init() error({}) end
+function write() return true end`)
+	lines(`{"call":"load"}
+{"call":"filter","category":1,"element":2,"event":"comment","result":"not_boolean","errors":["the filter is not used: `+noBoolean+
+		`: lua: the function filter does not return a boolean","`+noBoolean+`: broker_api_version is 3, it must be 1 or 2: 1 is used"]}
+{"call":"init","result":"error","errors":["`+noBoolean+`:4: lua: error running function 'init': (error object is a table value)"]}
+`, noBoolean)
+	broken := path("broken.lua", "function init(")
+	lines(`{"call":"load","result":"error","errors":["`+broken+`:1: lua: '`+broken+`' could not be loaded: `+broken+`:1: \u003cname\u003e or '...' expected near '\u003ceof\u003e'"]}
+`, broken)
+
 	f(exitUsage, `want --api centreon`, "--api", "trisul", script)
-	f(exitUsage, `required flag(s) "api" not set`, script)
+	f(exitUsage, `say what the script is written for: --api centreon`, script)
+	f(exitUsage, `0 scripts are given, and one is run: weir script run --api centreon SCRIPT`, "--api", "centreon")
 	f(exitUsage, `want NAME=VALUE`, "--api", "centreon", "--parameter", "x", script)
+	f(exitUsage, `cannot use --bbdo-version "2.1": want one of 3.0.1, 3.0.0, 2.0.0`, "--api", "centreon", "--bbdo-version", "2.1", script)
+	f(exitUsage, `cannot use the category "nebb": it must be `, "--api", "centreon", "--category", "nebb", script)
+	f(exitUsage, `did you mean "neb:host_status"?`, "--api", "centreon", "--category", "neb:hoststatus_", script)
 	f(exitUsage, "cannot read the input", "--api", "centreon", "--input", filepath.Join(dir, "none"), script)
 	f(exitFailure, "could not be loaded", "--api", "centreon", filepath.Join(dir, "none.lua"))
-	f(exitFailure, "broken.lua:1: ", "--api", "centreon", path("broken.lua", "function init("))
-	f(exitFailure, `line 1: cannot read event`, "--api", "centreon", "--parameter", "port=1", "--input", path("bad.json", `{"category":1,"element":29,"hots_id":1}`), script)
+	events := func(message, text string) {
+		t.Helper()
+		f(exitFailure, message, "--api", "centreon", "--parameter", "port=1", "--input", path("bad.json", text), script)
+	}
+	events(`bad.json:1: cannot read event neb:ServiceStatus (1:29): there is no field "hots_id"; did you mean "host_id"?`, `{"category":1,"element":29,"hots_id":1}`)
+	events(`bad.json:2: cannot read event: [] is not a JSON object; each line must be one event`, "\n[]")
+	events(`bad.json:1: cannot read event: { is not JSON: unexpected end of JSON input; each line must be one event`, "{\n\"category\":1}")
+	code, _, errs = run("script", "run", "--api", "centreon", "--parameter", "port=1", "--input", path("empty.json", "\n"), script)
+	if code != exitOK || !strings.Contains(errs, "there is no event in "+filepath.Join(dir, "empty.json")) {
+		t.Errorf("code %d, %s", code, errs)
+	}
 }

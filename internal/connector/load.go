@@ -1,13 +1,13 @@
 package connector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +32,7 @@ type Script struct {
 	family  event.Family
 
 	filter   string // "filter" when the script has a valid one
+	probed   string // what filter returned when it was probed, "" without one
 	flushes  bool
 	readOnly bool // version 2 of the interface
 
@@ -210,18 +211,24 @@ func (s *Script) defines(name string) bool {
 
 // probe calls filter once. When that fails the script goes on without a filter.
 func (s *Script) probe() {
+	s.probed = "error"
 	results, err := s.vm.Call("filter", 1, 2)
 	if err == nil {
 		if len(results) > 0 {
-			if _, ok := results[0].(bool); ok {
-				s.filter = "filter"
+			if passes, ok := results[0].(bool); ok {
+				s.filter, s.probed = "filter", strconv.FormatBool(passes)
 				return
 			}
 		}
+		s.probed = "not_boolean"
 		err = &script.Error{Message: "lua: the function filter does not return a boolean", File: s.setup.Script}
 	}
 	s.out.Error(fmt.Errorf("the filter is not used: %w", asScriptError(err)))
 }
+
+// Probe is what filter returned for category 1 and element 2 when the script was
+// loaded, as in [Step], and "" when there is no filter.
+func (s *Script) Probe() string { return s.probed }
 
 // readVersion reads broker_api_version (1.3).
 func (s *Script) readVersion() {
@@ -318,22 +325,38 @@ func (s *Script) Close() error {
 }
 
 // outputLog is a log that goes where the script's own lines go.
-func outputLog(out Output) *slog.Logger {
-	return slog.New(slog.NewTextHandler(outputWriter{out}, &slog.HandlerOptions{
-		Level: slog.LevelWarn,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey || a.Key == slog.LevelKey { // the other log has them
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
+func outputLog(out Output) *slog.Logger { return slog.New(logHandler{out: out}) }
+
+// logHandler writes a message and its attributes as one text: the time and the
+// level are in the other log.
+type logHandler struct {
+	out  Output
+	more string // attributes of the logger
 }
 
-type outputWriter struct{ out Output }
+// Enabled implements slog.Handler.
+func (h logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
 
-// Write implements io.Writer for lines.
-func (w outputWriter) Write(line []byte) (int, error) {
-	w.out.Log(slog.LevelWarn, strings.TrimSuffix(string(line), "\n"))
-	return len(line), nil
+// Handle implements slog.Handler.
+func (h logHandler) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message + h.more
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key != "left_out" || a.Value.Any() != int64(0) { // of a limited message: none was
+			text += " " + a.String()
+		}
+		return true
+	})
+	h.out.Log(r.Level, text)
+	return nil
 }
+
+// WithAttrs implements slog.Handler.
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		h.more += " " + a.String()
+	}
+	return h
+}
+
+// WithGroup implements slog.Handler: nobody groups attributes here.
+func (h logHandler) WithGroup(string) slog.Handler { return h }

@@ -10,8 +10,8 @@ import (
 
 // Step is what one call of a script came to, for weir script run.
 type Step struct {
-	Call         string     // "init", "write" or "flush"
-	Event        event.Type // of write
+	Call         string     // "load", "filter", "init", "write" or "flush"
+	Event        event.Type // of filter and write
 	Result       string     // "true", "false", "filtered", "skipped", "error" or "not_boolean"
 	Acknowledged uint64     // number of the last event that is acknowledged
 	Errors       []string   // raised
@@ -28,11 +28,11 @@ func (s Step) MarshalJSON() ([]byte, error) {
 		Acknowledged *uint64  `json:"acknowledged,omitempty"`
 		Errors       []string `json:"errors,omitempty"`
 	}{Call: s.Call, Result: s.Result, Errors: s.Errors}
-	if s.Call == "write" {
+	if s.Call == "write" || s.Call == "filter" {
 		category, element := s.Event.Category(), s.Event.Element()
 		fields.Category, fields.Element, fields.Event = &category, &element, s.Event.Name()
 	}
-	if s.Call != "init" {
+	if s.Call == "write" || s.Call == "flush" {
 		fields.Acknowledged = &s.Acknowledged
 	}
 	return json.Marshal(fields)

@@ -85,7 +85,21 @@ func describe(members map[string]json.RawMessage) (*Descriptor, error) {
 	if d := Lookup(t); d != nil {
 		return d, nil
 	}
-	return nil, fmt.Errorf("there is no event %v", t)
+	return nil, fmt.Errorf("there is no event %d:%d%s", t.Category(), t.Element(), elements(t.Category()))
+}
+
+// elements says which events a category has.
+func elements(category int) string {
+	var list []string
+	for _, d := range catalogue.events {
+		if d.Type.Category() == category {
+			list = append(list, strconv.Itoa(d.Type.Element()))
+		}
+	}
+	if len(list) == 0 {
+		return "; a category is 1 (neb) or 3 (storage), for example"
+	}
+	return fmt.Sprintf("; the elements of category %d are %s", category, strings.Join(list, ", "))
 }
 
 // firstError returns the first error that is not nil.
@@ -213,6 +227,11 @@ func unknownField(d *Descriptor, name string) error {
 	for i := range d.Fields {
 		if n := distance(strings.ToLower(name), d.Fields[i].Name); n <= least {
 			best, least = d.Fields[i].Name, n-1
+		}
+	}
+	for i := 0; i < len(d.Fields) && best == ""; i++ {
+		if strings.HasPrefix(d.Fields[i].Name, strings.ToLower(name)+"_") {
+			best = d.Fields[i].Name
 		}
 	}
 	if best == "" {
