@@ -200,6 +200,7 @@ func TestChanges(t *testing.T) {
 	f("http: {token: a}", "http: {token: b}", Change{"http.token", true})
 	f("", "data: /x\nlog: {level: error}\nstatsd: {delete_sets: true, backends: [graphite: {host: x}]}",
 		Change{"data", false}, Change{"log.level", true}, Change{"statsd.backends", false}, Change{"statsd.delete_sets", true})
+	f("connectors: [{name: a, script: b.lua}]", "connectors: [{name: a, script: c.lua}]", Change{"connectors", true})
 	f("sources: {statsd: [{listen: 'udp://:1'}]}", "sources: {statsd: [{listen: 'udp://:2'}]}", Change{"sources.statsd", false})
 }
 

@@ -21,7 +21,7 @@ func root(c *Config) section {
 			{name: "statsd", value: statsdSection(&c.StatsD), doc: "What happens to StatsD metrics."},
 			{name: "timeseries", value: timeseriesSection(&c.Timeseries), doc: "Where series live."},
 			{name: "stream", value: streamSection(&c.Events.Stream), doc: "Where events are kept until every connector has them. It is started when `sources.bbdo` or `connectors` has an entry."},
-			{name: "connectors", value: connectorList(&c.Events.Connectors), doc: "Centreon stream connectors: scripts that get events, each in a process of its own. See [connectors](connectors.md)."},
+			{name: "connectors", value: connectorList(&c.Events.Connectors), reload: true, doc: "Centreon stream connectors: scripts that get events, each in a process of its own. A reload also takes scripts whose files have changed. See [connectors](connectors.md)."},
 			{name: "broker", value: brokerSection(&c.Events.Broker), doc: "What a central broker knows, and scripts ask for."},
 		},
 		later: []string{"monitors", "collectors", "script"},

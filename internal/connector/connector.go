@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,6 +31,7 @@ const (
 type Connector struct {
 	setup      Setup // as it was at first: Reload changes neither the name nor the files
 	stream     *stream.Stream
+	seed       func(io.Writer) error // nil without SeedFrom
 	supervisor *script.Supervisor
 	ledger     *telemetry.Ledger
 	setAside   *telemetry.Discard
@@ -86,6 +89,31 @@ func (c *Connector) spec(setup Setup, budget script.Budget) script.Spec {
 	return script.Spec{Name: setup.Name, API: API, Path: setup.Script, Setup: payload, Budget: budget, Quarantine: c.quarantine}
 }
 
+// SeedFrom gives a connector that has no broker cache yet one to begin with (section 7, number 4):
+// save writes it, in the form of broker.Cache. It is called before Start.
+func (c *Connector) SeedFrom(save func(io.Writer) error) { c.seed = save }
+
+// sow makes the file of the broker cache when there is none.
+func (c *Connector) sow() (err error) {
+	if _, err := os.Stat(c.setup.Cache); c.seed == nil || c.setup.Cache == "" || !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	file, err := os.CreateTemp(filepath.Dir(c.setup.Cache), filepath.Base(c.setup.Cache)+".new-*")
+	if err == nil {
+		err = errors.Join(c.seed(file), file.Sync(), file.Close())
+		if err == nil {
+			err = os.Rename(file.Name(), c.setup.Cache)
+		}
+		if err != nil {
+			os.Remove(file.Name())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the broker cache of a new connector: %w", err)
+	}
+	return nil
+}
+
 // Start opens the position in the stream and starts the script. The stream must run.
 func (c *Connector) Start(ctx context.Context) error {
 	if c.setup.Cache != "" {
@@ -95,6 +123,9 @@ func (c *Connector) Start(ctx context.Context) error {
 	}
 	consumer, err := c.stream.Consumer(ctx, QueuePrefix+c.setup.Name)
 	if err != nil {
+		return err
+	}
+	if err := c.sow(); err != nil { // after the position: what comes later, the script learns itself
 		return err
 	}
 	if c.quarantine != nil {

@@ -250,6 +250,12 @@ func (d *Daemon) Reload(cfg *config.Config) (applied, restart []string) {
 		applied = slices.DeleteFunc(applied, func(path string) bool { return strings.HasPrefix(path, "http.tls.") })
 		restart = append(restart, "http.tls")
 	}
+	if d.events != nil {
+		d.events.connectors.reload(cfg)
+	} else if len(cfg.Events.Connectors) > 0 { // nothing takes events in and keeps them
+		applied = slices.DeleteFunc(applied, func(path string) bool { return path == "connectors" })
+		restart = append(restart, "connectors")
+	}
 	if d.options.Level != nil {
 		d.options.Level.Set(cfg.Log.Level)
 	}

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,7 +44,7 @@ type events struct {
 
 	stream     *stream.Stream
 	scripts    *script.Registry
-	connectors []*connector.Connector
+	connectors *connectors
 	pollers    []pollers
 
 	mu          sync.Mutex // for what follows: one poller's events at a time
@@ -72,9 +74,7 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 	}
 	e.cache = broker.NewCache(log)
 	e.points = broker.NewPoints(e.cache, pointsStep, reg)
-	for _, c := range cfg.Events.Connectors {
-		e.connectors = append(e.connectors, e.connector(c))
-	}
+	e.connectors = &connectors{config: cfg, make: e.connector, setup: e.setup, claim: e.stream.Claim, log: log}
 	for i, b := range cfg.Events.BBDO {
 		name := "bbdo"
 		if i > 0 {
@@ -105,28 +105,34 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 }
 
 func (e *events) connector(c config.Connector) *connector.Connector {
+	setup, budget := e.setup(c)
+	made := connector.New(setup, budget, e.stream, e.scripts, e.registry, e.log)
+	made.SeedFrom(func(w io.Writer) error {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		buffered := bufio.NewWriterSize(w, 256<<10)
+		return errors.Join(e.cache.Save(buffered), buffered.Flush())
+	})
+	return made
+}
+
+// setup is what a connector is made from.
+func (e *events) setup(c config.Connector) (connector.Setup, script.Budget) {
 	setup := c.Setup
 	setup.Memory = int64(c.Memory) / 4 * 3 // the script sees an error before the process is killed
 	setup.Cache = filepath.Join(e.config.Data, "connectors", setup.Name+".cache")
+	setup.Quarantine = filepath.Join(e.config.Data, "connectors", setup.Name+".quarantine")
 	budget := script.DefaultBudget()
 	budget.Soft = 0 // the script half raises the error, in the call that takes long
 	budget.Hard = 2*setup.Call + killAfter
 	budget.Memory, budget.Errors = int64(c.Memory), c.Errors
-	return connector.New(setup, budget, e.stream, e.scripts, e.registry, e.log)
+	return setup, budget
 }
 
 // parts are the components of the event path in the order they start.
 func (e *events) parts() []part {
 	parts := []part{{"stream", e.openStream, e.closeStream, streamPatience}}
-	for i, c := range e.connectors {
-		name := fmt.Sprintf("connectors[%d]", i)
-		parts = append(parts, part{"connector " + e.config.Events.Connectors[i].Name, func(ctx context.Context) error {
-			if err := c.Start(ctx); err != nil {
-				return e.config.Fail(name, err)
-			}
-			return nil
-		}, c.Stop, scriptPatience})
-	}
+	parts = append(parts, part{"connectors", e.connectors.start, e.connectors.stop, scriptPatience})
 	for i, p := range e.pollers {
 		name := fmt.Sprintf("sources.bbdo[%d]", i)
 		parts = append(parts, part{"bbdo", func(ctx context.Context) error {
@@ -159,15 +165,6 @@ func (e *events) openStream(ctx context.Context) error {
 	}
 	e.stream.Claim(queues(e.config))
 	return nil
-}
-
-// queues are the positions in the stream of the connectors that are configured.
-func queues(cfg *config.Config) []string {
-	var names []string
-	for _, c := range cfg.Events.Connectors {
-		names = append(names, connector.QueuePrefix+c.Name)
-	}
-	return names
 }
 
 func (e *events) closeStream(ctx context.Context) error {
