@@ -112,8 +112,9 @@ func NewTable(idle time.Duration, most int, onEnd func(*Flow)) *Table {
 // Len is how many flows are known, with those that have ended and may still be reported.
 func (t *Table) Len() int { return len(t.index) }
 
-// Add counts a record and returns its flow, valid until the next call, and whether it is new.
-func (t *Table) Add(r *Record, exported bool) (f *Flow, isNew bool) {
+// Add counts a record and returns its flow, valid until the next call, whether it is new, and whether the record ended it; for such
+// a flow onEnd is not called again.
+func (t *Table) Add(r *Record, exported bool) (f *Flow, isNew, ended bool) {
 	now := r.Time / 1e9
 	id, forward := identify(r, exported)
 	i, known := t.index[id]
@@ -140,10 +141,11 @@ func (t *Table) Add(r *Record, exported bool) (f *Flow, isNew bool) {
 	if r.Protocol == protocolTCP {
 		f.State |= stateOf(r.Flags)
 		if r.Flags&(flagFIN|flagRST) != 0 && f.ended == 0 {
-			t.end(f, max(r.Last, r.Time/1e6), StateTerminated)
+			f.ended, ended = max(1, r.Last, r.Time/1e6), true
+			f.State |= StateTerminated
 		}
 	}
-	return f, isNew
+	return f, isNew, ended
 }
 
 // Flags of TCP.
@@ -168,12 +170,6 @@ func stateOf(flags uint8) (state uint32) {
 		state |= StateRST
 	}
 	return state
-}
-
-func (t *Table) end(f *Flow, at int64, state uint32) {
-	f.ended = max(1, at)
-	f.State |= state
-	t.onEnd(f)
 }
 
 // Expire ends the flows of which nothing has come for too long. Call it every second; now is in Unix seconds.
@@ -210,7 +206,8 @@ func (t *Table) insert(id ID, now int64) int32 {
 func (t *Table) remove(i int32) {
 	f := &t.flows[i]
 	if f.ended == 0 {
-		t.end(f, f.Last*1000, StateTimedOut)
+		f.State |= StateTimedOut
+		t.onEnd(f)
 	}
 	t.unlink(i)
 	delete(t.index, f.ID)

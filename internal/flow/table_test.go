@@ -45,13 +45,18 @@ func TestFlowKey(t *testing.T) {
 // TestTable: both directions are one flow, flags and idle time end it once, and ports are used again.
 func TestTable(t *testing.T) {
 	var ended []string
-	table := NewTable(2*time.Minute, 3, func(f *Flow) {
+	end := func(f *Flow) {
 		ended = append(ended, fmt.Sprintf("%d %d/%d %03x", f.PortA, f.BytesAZ, f.BytesZA, f.State))
-	})
+	}
+	table := NewTable(2*time.Minute, 3, end)
 	add := func(wantNew bool, r *Record) {
 		t.Helper()
-		if _, isNew := table.Add(r, true); isNew != wantNew {
+		f, isNew, over := table.Add(r, true)
+		if isNew != wantNew {
 			t.Errorf("new is %v, want %v", isNew, wantNew)
+		}
+		if over {
+			end(f)
 		}
 	}
 	add(true, flowOf(0, "10.0.0.5", 50000, "8.8.8.8", 443, 6, flagSYN))
