@@ -189,6 +189,8 @@ func connectorSection(c *Connector) section {
 			doc: "A configuration of Centreon Broker, in JSON. The Lua output of the same name in it says script, parameters, categories and queue size, as far as they are not given here."},
 		{name: "broker_output", value: text{to: &c.Output, check: filled}, example: "Splunk output", doc: "The name of the output in `broker_file`, when it is not the name of the connector."},
 		{name: "bbdo_version", value: choice{&c.BBDO, connector.Versions}, doc: "The generation of events the script gets, whatever pollers send, and what `broker.bbdo_version()` returns. Scripts that look for elements 14 and 24 need `2.0.0`."},
+		{name: "legacy_type_alias", value: flag{&c.TypeAlias},
+			doc: "Give events without a member `type` one that is their `_type`, as very old brokers did: for scripts that read it, such as the NDO output."},
 		{name: "queue_size", value: whole{&c.Queue, 1, 10_000_000}, doc: "How many events the script may have got and not acknowledged. Further ones wait on disk."},
 		{name: "call_timeout", value: duration{to: &c.Call, least: 100 * time.Millisecond, max: 24 * time.Hour},
 			doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},

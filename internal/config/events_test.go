@@ -42,6 +42,7 @@ connectors:
     parameters: {port: 8086, ratio: 0.5, token: "${TOKEN}", pw: {file: ` + secret + `}, text: "1"}
     categories: [neb, "storage:pb_metric"]
     bbdo_version: 2.0.0
+    legacy_type_alias: true
     queue_size: 5
     call_timeout: 1s
     memory: 64MiB
@@ -56,7 +57,7 @@ connectors:
 	}
 	want := Connector{
 		Setup: connector.Setup{
-			Name: "influx", Script: "influx.lua", Categories: []string{"neb", "storage:pb_metric"}, BBDO: "2.0.0", Queue: 5, Aside: 10, Call: time.Second,
+			Name: "influx", Script: "influx.lua", Categories: []string{"neb", "storage:pb_metric"}, BBDO: "2.0.0", TypeAlias: true, Queue: 5, Aside: 10, Call: time.Second,
 			Parameters: []connector.Parameter{
 				{Name: "port", Number: 8086, Numeric: true}, {Name: "ratio", Number: 0.5, Numeric: true},
 				{Name: "token", Text: "s3cret", Secret: true}, {Name: "pw", Text: "hush", Secret: true}, {Name: "text", Text: "1"},

@@ -24,12 +24,16 @@ var absents = map[event.Absent]lua.Absent{
 
 // defineFormats tells the VM how the events a script gets look: those of its
 // generation that the filter lets through. Others are not defined, so that Dispatch
-// passes over them.
-func defineFormats(vm *lua.VM, family event.Family, filter *event.Filter) error {
+// passes over them. With alias the type is also the member "type" of events that have none of that name.
+func defineFormats(vm *lua.VM, family event.Family, filter *event.Filter, alias bool) error {
 	for _, d := range event.Descriptors() {
 		f := format(d)
 		if d.Family == family && filter.Match(d.Type) {
-			if err := vm.DefineRecord(uint32(d.Type), f); err != nil {
+			shown := f
+			if alias && d.Field("type") == nil {
+				shown.Constants = append(f.Constants[:len(f.Constants):len(f.Constants)], lua.Constant{Name: "type", Value: int64(d.Type)})
+			}
+			if err := vm.DefineRecord(uint32(d.Type), shown); err != nil {
 				return err
 			}
 		}

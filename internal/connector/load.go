@@ -116,7 +116,7 @@ func (s *Script) load() error {
 			return err
 		}
 	}
-	if err := defineFormats(s.vm, s.family, filter); err != nil {
+	if err := defineFormats(s.vm, s.family, filter, s.setup.TypeAlias); err != nil {
 		return err
 	}
 	globals, err := s.globals()
