@@ -117,9 +117,93 @@ func (b *backlog) send(n int) {
 	session.stop()
 }
 
+// sending sends n events, which may take as long as the daemon wants, and waits
+// until all are acknowledged.
+func (b *backlog) sending(n int) (session *poller, done chan error) {
+	b.t.Helper()
+	session, done = connect(b.t, b.process, bbdo.Version{Major: 3, Minor: 0, Patch: 1}), make(chan error, 1)
+	first := b.load.next
+	b.load.next += int64(n)
+	go func() {
+		for at := 0; at < n; at += 1000 {
+			if err := session.Send(b.load.events(first+int64(at), min(1000, n-at))...); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- session.Stop(b.t.Context())
+	}()
+	return session, done
+}
+
+// refused waits until the poller of a session is not read any more, and checks
+// that its acknowledgements stand still, and that everything else goes on.
+func (b *backlog) refused(session *poller, reason string) {
+	b.t.Helper()
+	err := eventually(func() error {
+		if b.metric(`weir_bbdo_stalled{source="bbdo"}`) != 1 {
+			return errors.New("events are taken still")
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatalf("%v\n%s", err, b.log())
+	}
+	stands, _ := session.Acknowledged()
+	other := connect(b.t, b.process, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
+	defer other.Close()
+	other.send(configuration...) // which no endpoint gets
+	if err := b.waitLog(`cannot store events: reading stopped, nothing is acknowledged, trying again.*` + reason); err != nil {
+		b.t.Error(err)
+	}
+	if code, body, err := b.get("/-/ready"); err != nil || code != 200 {
+		b.t.Errorf("/-/ready: %d %s, %v", code, body, err)
+	}
+	if n, _ := session.Acknowledged(); n != stands {
+		b.t.Errorf("acknowledged %d and then %d events", stands, n)
+	}
+	if n, _ := other.Acknowledged(); n != 0 {
+		b.t.Errorf("%d events of another poller were acknowledged", n)
+	}
+}
+
+// whole waits until an endpoint has the last event: every one is there, those that
+// came again were not acknowledged to the poller before, and they are few.
+func (b *backlog) whole(name string) {
+	b.t.Helper()
+	numbers := b.lines(name)
+	seen, again := int64(-1), 0
+	for _, n := range numbers {
+		switch {
+		case n > seen+1:
+			b.t.Fatalf("event %d follows %d at %s", n, seen, name)
+		case n == seen+1:
+			seen = n
+		default:
+			again++
+		}
+	}
+	if seen != b.load.next-1 || again > 2000 {
+		b.t.Errorf("%d events of %d arrived at %s, %d came again", seen+1, b.load.next, name, again)
+	}
+	b.t.Logf("%d events arrived at %s, %d came again", seen+1, name, again)
+}
+
 // arrived waits until an endpoint has the last event, and returns the numbers of
 // those that arrived. They are in order, and none came twice.
 func (b *backlog) arrived(name string) []int64 {
+	b.t.Helper()
+	numbers := b.lines(name)
+	for i := 1; i < len(numbers); i++ {
+		if numbers[i] <= numbers[i-1] {
+			b.t.Fatalf("event %d came after %d", numbers[i], numbers[i-1])
+		}
+	}
+	return numbers
+}
+
+// lines waits until an endpoint has the last event and returns what arrived.
+func (b *backlog) lines(name string) []int64 {
 	b.t.Helper()
 	var numbers []int64
 	last := fmt.Sprintf("\n%d\n", b.load.next-1)
@@ -143,11 +227,6 @@ func (b *backlog) arrived(name string) []int64 {
 	})
 	if err != nil {
 		b.t.Fatalf("%v\n%s", err, b.log())
-	}
-	for i := 1; i < len(numbers); i++ {
-		if numbers[i] <= numbers[i-1] {
-			b.t.Fatalf("event %d came after %d", numbers[i], numbers[i-1])
-		}
 	}
 	return numbers
 }
@@ -304,6 +383,29 @@ func TestEndpointDown(t *testing.T) {
 	}
 	if received, passed, buffered, discarded = b.account("connector.far"); passed != int64(len(numbers))+2 || buffered != 0 {
 		t.Errorf("%d arrived, %d received, %d passed, %d buffered, discarded %v", len(numbers), received, passed, buffered, discarded)
+	}
+	b.stop()
+}
+
+// The stream is full, and nothing may be dropped: pollers are not acknowledged and
+// keep their events, everything else goes on. When the endpoint is there again, so
+// does the rest, and nothing is missing.
+func TestStreamFull(t *testing.T) {
+	b := startBacklog(t, t.TempDir(), backlogConfig("max_size: 2MiB"))
+	session, done := b.sending(60000)
+	b.refused(session, "reached its size limit of 2097152 bytes")
+	q, s := b.queue("far")
+	if q.Discarded != 0 || s.Bytes > 2<<20 || s.Bytes < 1<<20 {
+		t.Errorf("got %+v, %+v", q, s)
+	}
+	b.up("far")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	b.whole("far")
+	b.accounted(t, "stream.connector.far", "connector.far")
+	if received, passed, _, discarded := b.account("stream"); received != passed+discarded["refused"] || discarded["refused"] == 0 {
+		t.Errorf("%d received, %d passed, %v", received, passed, discarded)
 	}
 	b.stop()
 }
