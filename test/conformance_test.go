@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/internal/bbdo"
 	"github.com/weirhq/weir/internal/connector"
@@ -35,16 +36,16 @@ type trial struct {
 }
 
 // conform starts weir with a connector for every script, by name. Options are those
-// of the connector, as YAML; a script gets note(text), which adds a line to what
-// lines returns. Numbers of events in the stream are those in which they were sent,
-// from 1 on, because nothing is synthesized.
+// of the connector, as YAML, and with the name "bbdo" those of the source. A script
+// gets note(text), which adds a line to what lines returns. Unless options say so
+// nothing is synthesized, so events have the numbers in which they were sent, from 1 on.
 func conform(t *testing.T, scripts map[string]string, options map[string]string) *trial {
 	t.Helper()
 	tr := &trial{t: t, dir: t.TempDir()}
 	config := `
 data: data
 http: {listen: "127.0.0.1:0"}
-sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0", synthesize: false}]}
+sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0", ` + cmp.Or(options["bbdo"], "synthesize: false") + `}]}
 connectors:
 `
 	for name, text := range scripts {
@@ -118,7 +119,7 @@ func (tr *trial) lines(name string, n int) (lines []string) {
 // expect waits for what a script notes, all of it.
 func (tr *trial) expect(name string, want ...string) {
 	tr.t.Helper()
-	if diff := cmp.Diff(want, tr.lines(name, len(want))); diff != "" {
+	if diff := gocmp.Diff(want, tr.lines(name, len(want))); diff != "" {
 		tr.t.Errorf("%s noted (-want +got):\n%s", name, diff)
 	}
 }
@@ -429,7 +430,7 @@ function write(d) broker_log:info(2, "` + name + ` " .. d.service_id .. " " .. s
 		}
 	}
 	want := map[string]int{"a": each, "b": each, "abegins": 1, "bbegins": 1, "awarns": 1, "bwarns": 1, "afails": 1, "bfails": 1}
-	if diff := cmp.Diff(want, seen); diff != "" {
+	if diff := gocmp.Diff(want, seen); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	tr.stop()
