@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,10 +43,14 @@ type batch struct {
 
 // Deliver hands over a batch of events, of which the first has the number first.
 // What the script cannot take because it has not acknowledged enough is delivered
-// after a flush. data is kept.
+// after a flush. data may be used again when Deliver has returned.
 func (s *Script) Deliver(first uint64, data []byte) error {
 	s.batches = append(s.batches, batch{first: first, data: data})
-	return s.run()
+	err := s.run()
+	if n := len(s.batches); n > 0 {
+		s.batches[n-1].data = bytes.Clone(s.batches[n-1].data)
+	}
+	return err
 }
 
 // Full reports whether the script gets nothing more before it acknowledges.
@@ -56,6 +61,11 @@ func (s *Script) run() error {
 	for len(s.batches) > 0 && !s.Full() {
 		if _, err := s.step(); err != nil {
 			return err
+		}
+		if s.settle != nil {
+			if err := s.settle(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	batchEvents = 512             // of a frame, at most
+	batchEvents = 4096            // of a frame, at most
+	batchBytes  = 1 << 20         // of a frame, unless the stream's own batch is larger
 	proof       = 3 * time.Second // without work and without an end, after which a script has survived what it got
 )
 
@@ -56,7 +57,7 @@ func (c *Connector) forgo() {
 func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 	for {
 		most, careful := c.atOnce(c.consumer.Read() + 1)
-		batch, err := c.consumer.Next(ctx, most)
+		batch, payload, err := c.next(ctx, most)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.limited.Warn("cannot read events for the script", "error", err)
@@ -70,8 +71,9 @@ func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 			c.taken.Store(last)
 		}
 		for _, s := range c.without(batch) {
-			payload := make([]byte, 0, 8+len(s.data))
-			payload = append(binary.BigEndian.AppendUint64(payload, s.first), s.data...)
+			if s.count < batch.Count {
+				payload = append(binary.BigEndian.AppendUint64(nil, s.first), s.data...)
+			}
 			c.sends(s)
 			if err := p.SendWait(ctx, kindBatch, payload); err != nil {
 				return // it has ended: the next one gets the events
@@ -81,6 +83,27 @@ func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 			}
 		}
 	}
+}
+
+// next returns the next events, as many as are at hand, and the payload of a frame with
+// all of them. A frame of many costs the same as one of few.
+func (c *Connector) next(ctx context.Context, most int) (stream.Batch, []byte, error) {
+	b, err := c.consumer.Next(ctx, most)
+	if err != nil {
+		return b, nil, err
+	}
+	payload := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(b.Data)), b.First)
+	payload = append(payload, b.Data...)
+	for b.Count < most && len(payload) < batchBytes {
+		more := c.consumer.Ready(b.First+uint64(b.Count)-1, most-b.Count)
+		if more.Count == 0 {
+			break
+		}
+		payload = append(payload, more.Data...)
+		b.Count += more.Count
+	}
+	b.Data = payload[8:]
+	return b, payload, nil
 }
 
 // without returns the events of a batch but those that were set aside.

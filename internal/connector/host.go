@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/weirhq/weir/internal/lua"
 	"github.com/weirhq/weir/internal/script"
@@ -35,7 +36,12 @@ type host struct {
 	begun  bool                   // it has taken over
 	acked  uint64                 // what the script acknowledged
 	told   uint64                 // what the daemon was told
+
+	settled time.Time // when it was told
 }
+
+// settleEvery is how often the daemon is told of acknowledgements within a frame.
+const settleEvery = 5 * time.Millisecond
 
 // Setup implements script.Host.
 func (h *host) Setup(payload []byte, out *script.Writer) error {
@@ -45,6 +51,7 @@ func (h *host) Setup(payload []byte, out *script.Writer) error {
 	}
 	h.out = out
 	h.script = newScript(setup, h)
+	h.script.settle = h.settleSoon
 	h.loaded.Store(h.script) // before it loads, which may take for ever: the daemon asks where it is
 	return h.script.load()
 }
@@ -70,8 +77,7 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 		return fmt.Errorf("BUG: frame of kind %d with %d bytes", kind, len(payload))
 	}
 	h.begin()
-	data := append([]byte(nil), payload[8:]...) // the payload is used again, and a full script keeps the batch
-	return h.settle(h.script.Deliver(binary.BigEndian.Uint64(payload), data))
+	return h.settle(h.script.Deliver(binary.BigEndian.Uint64(payload), payload[8:]))
 }
 
 // Idle implements script.Host.
@@ -120,11 +126,22 @@ func (h *host) settle(err error) error {
 		return errors.Join(err, failed)
 	}
 	if h.acked > h.told {
-		h.told = h.acked
+		h.told, h.settled = h.acked, time.Now()
 		if failed := h.out.Send(kindAck, binary.BigEndian.AppendUint64(nil, h.acked)); failed != nil {
 			return failed
 		}
 	}
+	return err
+}
+
+// settleSoon is settle for within a frame: a script that is slow has acknowledged events
+// long before the frame is done.
+func (h *host) settleSoon() error {
+	if h.acked == h.told || time.Since(h.settled) < settleEvery {
+		return nil
+	}
+	err := h.settle(nil)
+	h.out.Flush()
 	return err
 }
 

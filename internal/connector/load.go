@@ -36,6 +36,8 @@ type Script struct {
 	flushes  bool
 	readOnly bool // version 2 of the interface
 
+	settle func() error // called after each step of a delivery, nil for nothing
+
 	queue
 }
 

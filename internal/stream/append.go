@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -194,6 +195,9 @@ func (s *Stream) publish(data []byte, count int) error {
 		case err == nil:
 			s.mu.Lock()
 			s.last = tail{end.event + uint64(count), ack.Sequence}
+			if len(s.consumers) > 0 {
+				s.recent.add(message{sequence: ack.Sequence, first: end.event + 1, count: count, data: slices.Clone(data), whole: true})
+			}
 			for _, c := range s.consumers {
 				c.ledger.Received(count)
 			}

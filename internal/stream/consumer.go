@@ -23,7 +23,7 @@ const (
 type Batch struct {
 	First uint64 // number of the first event
 	Count int
-	Data  []byte // in the layout of event.AppendBatch; not used again by the stream
+	Data  []byte // in the layout of event.AppendBatch; it must not be changed
 }
 
 // Consumer is a durable position in the stream. Next and Rewind belong to one
@@ -213,6 +213,10 @@ func (c *Consumer) Next(ctx context.Context, max int) (Batch, error) {
 		}
 		var again <-chan time.Time
 		if missing {
+			if kept := c.stream.kept(c.from()); len(kept) > 0 {
+				c.put(kept, last)
+				continue
+			}
 			messages, damaged, err := l.read(ctx, c.from(), readMessages, readBytes)
 			if damaged > 0 {
 				c.stream.failed.Warn("stream: messages without a valid header are left out", "consumer", c.name, "messages", damaged)
@@ -236,11 +240,31 @@ func (c *Consumer) Next(ctx context.Context, max int) (Batch, error) {
 	}
 }
 
+// Ready returns events that follow the event with the number after and are in memory,
+// up to max. It never waits: the batch is empty when there are none, or when no more
+// may be taken.
+func (c *Consumer) Ready(after uint64, max int) (b Batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.ahead) > 0 && c.ahead[0].first+uint64(c.ahead[0].count)-1 <= c.read {
+		c.drop()
+	}
+	if c.read == after && !c.deleted && len(c.ahead) > 0 && c.ahead[0].first <= after+1 {
+		b, _, _ = c.taking(max, tail{}) // its error is that of a deleted one
+	}
+	return b
+}
+
 // take returns events that are in memory. missing says that none is, and that
 // the stream has some.
 func (c *Consumer) take(limit int, last tail) (b Batch, missing bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.taking(limit, last)
+}
+
+// taking is take with the lock held.
+func (c *Consumer) taking(limit int, last tail) (b Batch, missing bool, err error) {
 	if c.deleted {
 		return b, false, fmt.Errorf("cannot read events for %q: the consumer is deleted", c.name)
 	}
@@ -319,7 +343,7 @@ func (c *Consumer) put(messages []message, last tail) bool {
 		if end <= c.read {
 			continue
 		}
-		if !whole(m) {
+		if !m.whole && !whole(m) {
 			c.stream.log.Error("stream: a message is damaged and left out", "consumer", c.name, "message", m.sequence, "first", m.first, "events", m.count)
 			continue
 		}

@@ -203,6 +203,7 @@ type message struct {
 	count    int
 	data     []byte
 	time     time.Time
+	whole    bool // it is known that data are count events
 }
 
 func (l *link) message(ctx context.Context, sequence uint64) (message, error) {

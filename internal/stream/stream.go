@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,6 +96,7 @@ type Stream struct {
 	mu        sync.Mutex
 	link      *link // nil while not started
 	last      tail
+	recent    recent
 	stale     bool          // last must be read again before the next message
 	grown     chan struct{} // closed and replaced when last grows or something else changes
 	consumers map[string]*Consumer
@@ -168,6 +170,7 @@ func (s *Stream) use(ctx context.Context, l *link) error {
 	}
 	end.event = max(end.event, s.last.event)
 	s.link, s.last, s.stale = l, end, false
+	s.recent.clear() // what another server stores may be other messages
 	for _, p := range positions {
 		p.Message = min(p.Message, end.message+1) // more is known when the last messages were lost
 		if s.consumers[p.Name] == nil {
@@ -205,6 +208,13 @@ func (s *Stream) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("cannot close the stream in time: %w", ctx.Err())
 	}
+}
+
+// kept returns messages from a sequence on that are in memory.
+func (s *Stream) kept(sequence uint64) []message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.recent.from(sequence)) // the other is used again
 }
 
 func (s *Stream) current() *link {
