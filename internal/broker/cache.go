@@ -11,24 +11,25 @@ import (
 
 // Types the cache acts on; the others pass it by.
 const (
-	legacyCustomVariable     = event.Type(1<<16 | 3)
-	legacyHostGroup          = event.Type(1<<16 | 10)
-	legacyHostGroupMember    = event.Type(1<<16 | 11)
-	legacyHost               = event.Type(1<<16 | 12)
-	legacyHostStatus         = event.Type(1<<16 | 14)
-	legacyInstance           = event.Type(1<<16 | 15)
-	legacyServiceGroup       = event.Type(1<<16 | 21)
-	legacyServiceGroupMember = event.Type(1<<16 | 22)
-	legacyService            = event.Type(1<<16 | 23)
-	legacyServiceStatus      = event.Type(1<<16 | 24)
-	legacyMetric             = event.Type(3<<16 | 1)
-	legacyStatus             = event.Type(3<<16 | 4)
-	legacyIndexMapping       = event.Type(3<<16 | 5)
-	legacyMetricMapping      = event.Type(3<<16 | 6)
-	legacyBA                 = event.Type(6<<16 | 7)
-	legacyBABV               = event.Type(6<<16 | 9)
-	legacyBV                 = event.Type(6<<16 | 10)
-	legacyTruncate           = event.Type(6<<16 | 11)
+	legacyCustomVariable        = event.Type(1<<16 | 3)
+	legacyHostGroup             = event.Type(1<<16 | 10)
+	legacyHostGroupMember       = event.Type(1<<16 | 11)
+	legacyHost                  = event.Type(1<<16 | 12)
+	legacyHostStatus            = event.Type(1<<16 | 14)
+	legacyInstance              = event.Type(1<<16 | 15)
+	legacyServiceGroup          = event.Type(1<<16 | 21)
+	legacyServiceGroupMember    = event.Type(1<<16 | 22)
+	legacyService               = event.Type(1<<16 | 23)
+	legacyServiceStatus         = event.Type(1<<16 | 24)
+	legacyInstanceConfiguration = event.Type(1<<16 | 25)
+	legacyMetric                = event.Type(3<<16 | 1)
+	legacyStatus                = event.Type(3<<16 | 4)
+	legacyIndexMapping          = event.Type(3<<16 | 5)
+	legacyMetricMapping         = event.Type(3<<16 | 6)
+	legacyBA                    = event.Type(6<<16 | 7)
+	legacyBABV                  = event.Type(6<<16 | 9)
+	legacyBV                    = event.Type(6<<16 | 10)
+	legacyTruncate              = event.Type(6<<16 | 11)
 
 	pbService               = event.Type(1<<16 | 27)
 	pbAdaptiveService       = event.Type(1<<16 | 28)
@@ -42,6 +43,7 @@ const (
 	pbHostGroupMember       = event.Type(1<<16 | 50)
 	pbServiceGroup          = event.Type(1<<16 | 51)
 	pbServiceGroupMember    = event.Type(1<<16 | 52)
+	pbInstanceConfiguration = event.Type(1<<16 | 54)
 	pbAdaptiveServiceStatus = event.Type(1<<16 | 55)
 	pbAdaptiveHostStatus    = event.Type(1<<16 | 56)
 	pbMetric                = event.Type(3<<16 | 9)
@@ -90,6 +92,8 @@ type Cache struct {
 	pairs    []pair
 	names    map[string]string // the names of groups, each kept once
 	journal  *frameWriter      // what changed since the last Flush of the file, or nil
+	rounds   map[uint32]uint32 // of ForgetDeleted, by poller: the round of a configuration that is being sent; or nil
+	round    uint32            // the last one
 	counts   Stats
 	log      *slog.Logger
 	warnings *telemetry.Limited
@@ -237,7 +241,8 @@ func (c *Cache) rare(e *event.Event) bool {
 	case pbInstance, legacyInstance, pbHostGroup, legacyHostGroup, pbServiceGroup, legacyServiceGroup,
 		pbHostGroupMember, legacyHostGroupMember, pbServiceGroupMember, legacyServiceGroupMember,
 		pbCustomVariable, legacyCustomVariable, pbIndexMapping, legacyIndexMapping, pbMetricMapping, legacyMetricMapping,
-		pbBA, legacyBA, pbBV, legacyBV, pbBABV, legacyBABV, pbTruncate, legacyTruncate:
+		pbBA, legacyBA, pbBV, legacyBV, pbBABV, legacyBABV, pbTruncate, legacyTruncate,
+		pbInstanceConfiguration, legacyInstanceConfiguration:
 	default:
 		return false
 	}
@@ -247,7 +252,10 @@ func (c *Cache) rare(e *event.Event) bool {
 	}
 	number := func(name string) uint64 { return uint64(r.Get(name).Int()) }
 	switch r.Descriptor.Type {
+	case pbInstanceConfiguration:
+		c.turn(r)
 	case pbInstance:
+		c.turn(r)
 		return replace(c.instances, number("instance_id"), string(r.Get("name").Text()))
 	case pbHostGroup:
 		return c.hostGroups.update(c, number("hostgroup_id"), r)

@@ -17,6 +17,7 @@ type object struct {
 	configType event.Type
 	statusType event.Type
 	source     uint32
+	round      uint32 // of the configuration it came with, see Cache.ForgetDeleted
 }
 
 // adaptations are the adaptive events since the configuration. Serialized messages
@@ -207,6 +208,7 @@ func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Eve
 	}
 	same := o.configType == e.Type && o.source == e.Source && o.more == nil && string(o.config) == string(e.Payload)
 	o.status, o.more = nil, nil
+	o.round = c.rounds[e.Source]
 	if same {
 		return false
 	}

@@ -77,6 +77,8 @@ func newConnector() Connector {
 
 func brokerSection(b *Broker) section {
 	return section{options: []option{
+		{name: "forget_deleted", value: flag{&b.Forget},
+			doc: "Forget hosts and services that a poller does not send again when its engine starts: they were deleted there. Without it they stay until the poller says that they are disabled, as in Centreon."},
 		{name: "key_file", value: text{to: &b.KeyFile, what: "a file", check: filled}, example: "/etc/weir/key.json",
 			doc: "The key of parameters that begin with `encrypt::`, as Centreon writes them: JSON with the members `app_secret` and `salt`, in base64."},
 	}}

@@ -55,6 +55,7 @@ type Connector struct {
 	ended   atomic.Pointer[ender] // of the process that is fed
 
 	settling sync.Mutex // one settle at a time
+	cache    cacheStats
 
 	mu sync.Mutex // for what follows
 	suspects
@@ -188,6 +189,7 @@ func (c *Connector) Reload(ctx context.Context, setup Setup, budget script.Budge
 
 // OnReady implements script.Handler.
 func (c *Connector) OnReady(p *script.Process) {
+	c.cache.next()
 	select {
 	case <-c.ready: // one that was never fed
 	default:
@@ -197,6 +199,9 @@ func (c *Connector) OnReady(p *script.Process) {
 
 // OnFrame implements script.Handler.
 func (c *Connector) OnFrame(kind byte, payload []byte) {
+	if kind == kindCache && c.cache.heard(payload) == nil {
+		return
+	}
 	if kind != kindAck || len(payload) != 8 {
 		c.limited.Warn("the script host sent a frame that makes no sense", "kind", kind, "bytes", len(payload))
 		return

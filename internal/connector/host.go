@@ -36,6 +36,7 @@ type host struct {
 	begun  bool                   // it has taken over
 	acked  uint64                 // what the script acknowledged
 	told   uint64                 // what the daemon was told
+	cache  cacheTeller
 
 	settled time.Time // when it was told
 }
@@ -124,6 +125,11 @@ func (h *host) settle(err error) error {
 	}
 	if failed := h.script.Keep(); failed != nil {
 		return errors.Join(err, failed)
+	}
+	if figures := h.cache.due(h.script.cache); figures != nil {
+		if failed := h.out.Send(kindCache, figures); failed != nil {
+			return failed
+		}
 	}
 	if h.acked > h.told {
 		h.told, h.settled = h.acked, time.Now()

@@ -118,6 +118,9 @@ func (s *Script) load() error {
 			return err
 		}
 	}
+	if s.setup.Forget {
+		s.cache.ForgetDeleted()
+	}
 	if err := defineFormats(s.vm, s.family, filter, s.setup.TypeAlias); err != nil {
 		return err
 	}

@@ -14,10 +14,11 @@ type Setup struct {
 	Name       string      `json:"name"`
 	Script     string      `json:"script"` // path of the file
 	Parameters []Parameter `json:"parameters"`
-	Categories []string    `json:"categories"` // the category filter (1.10)
-	BBDO       string      `json:"bbdo"`       // version scripts are told, and generation of their events
-	Queue      int         `json:"queue"`      // unacknowledged events at most (1.7)
-	Cache      string      `json:"cache"`      // file of the broker cache, "" to keep it in memory only
+	Categories []string    `json:"categories"`       // the category filter (1.10)
+	BBDO       string      `json:"bbdo"`             // version scripts are told, and generation of their events
+	Queue      int         `json:"queue"`            // unacknowledged events at most (1.7)
+	Forget     bool        `json:"forget,omitempty"` // what pollers do not have any more goes from the cache (6.2)
+	Cache      string      `json:"cache"`            // file of the broker cache, "" to keep it in memory only
 
 	Quarantine string `json:"-"` // file of events that were set aside, "" for none
 	Aside      int    `json:"-"` // events that may be set aside without an acknowledgement between; 0 for none

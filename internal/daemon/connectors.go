@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
@@ -169,6 +170,13 @@ func (c *connectors) apply(ctx context.Context, cfg *config.Config) {
 	c.claim(queues(cfg))
 	list := func(names []string) string { return strings.Join(names, " ") }
 	c.log.Info("connectors reloaded", "added", list(added), "changed", list(changed), "removed", list(removed), "failed", list(failed))
+}
+
+// members are the connectors that run, by name.
+func (c *connectors) members() map[string]*member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.running)
 }
 
 // queues are the positions in the stream of the connectors that are configured.

@@ -94,6 +94,7 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 		}
 	}
 	reg.Register(e.stream.Collector())
+	reg.Register(cacheFigures{e})
 	reg.Register(bbdo.Collector(func() []bbdo.Source {
 		sources := make([]bbdo.Source, len(e.pollers))
 		for i, p := range e.pollers {
@@ -120,6 +121,7 @@ func (e *events) connector(c config.Connector) *connector.Connector {
 func (e *events) setup(c config.Connector) (connector.Setup, script.Budget) {
 	setup := c.Setup
 	setup.Memory = int64(c.Memory) / 4 * 3 // the script sees an error before the process is killed
+	setup.Forget = e.config.Events.Broker.Forget
 	setup.Cache = filepath.Join(e.config.Data, "connectors", setup.Name+".cache")
 	setup.Quarantine = filepath.Join(e.config.Data, "connectors", setup.Name+".quarantine")
 	budget := script.DefaultBudget()
@@ -158,6 +160,9 @@ func (e *events) openStream(ctx context.Context) error {
 	synthesizer, err := broker.OpenSynthesizer(filepath.Join(dir, "numbers"), e.cache, e.log)
 	if err != nil {
 		return e.config.Fail("data", errors.Join(err, file.Close()))
+	}
+	if e.config.Events.Broker.Forget {
+		e.cache.ForgetDeleted()
 	}
 	e.file, e.synthesizer = file, synthesizer
 	if err := e.stream.Start(ctx); err != nil {
