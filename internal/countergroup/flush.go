@@ -1,0 +1,344 @@
+package countergroup
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"time"
+)
+
+// groupCut is what was cut off a group, all shards at one moment.
+type groupCut struct {
+	state  *groupState
+	tables []tableCut
+}
+
+type tableCut struct {
+	shard            *shard
+	table            *table
+	slab             slab
+	fresh            []uint32
+	updates, newKeys bool     // who watched
+	entries          []*block // as of the cut; entries change only in what the flush does not read
+	refused          []float64
+}
+
+func (c *tableCut) key(number uint32) string {
+	return c.entries[number/blockEntries][number%blockEntries].key
+}
+
+// begin makes t the running second.
+func (e *Engine) begin(t int64) {
+	e.gate.Lock()
+	for i := range e.shards {
+		e.shards[i].now = uint32(t)
+	}
+	e.gate.Unlock()
+}
+
+// second closes the second that ends at t; all makes every bucket end with it. Callers hold ticking.
+func (e *Engine) second(t int64, all bool) {
+	e.enter()
+	seconds, buckets := e.cut(t, all)
+	e.last = t
+	for _, s := range e.stages {
+		s.BeginSecond(t)
+	}
+	for i := range seconds {
+		e.deliverSecond(&seconds[i], t)
+	}
+	for _, s := range e.stages {
+		s.EndSecond(t)
+	}
+	if t%e.window == 0 {
+		e.flush(buckets, t, all)
+	}
+}
+
+// enter lets posted updates in.
+func (e *Engine) enter() {
+	parts, values := e.queue.take()
+	if values > 0 {
+		refused := 0
+		for i := range parts {
+			s := &e.shards[i]
+			s.mu.Lock()
+			refused += s.apply(&parts[i])
+			s.mu.Unlock()
+		}
+		e.ledger.Passed(values - refused)
+		e.reasons[keyLimit].Add(refused)
+	}
+	e.queue.done(parts)
+}
+
+// cut takes out of the shards what the second that ends at t closes. All producers wait meanwhile, so that what they
+// sent together is in one second and one window.
+func (e *Engine) cut(t int64, all bool) (seconds, buckets []groupCut) {
+	groups := e.registry.Groups()
+	states := make([]*groupState, len(groups))
+	for i, g := range groups {
+		states[i] = e.state(g)
+	}
+	ends := t%e.window == 0
+	e.gate.Lock()
+	defer e.gate.Unlock()
+	for _, s := range states {
+		watched := s.updates || s.newKeys
+		s.updates, s.newKeys = s.watchers[0].Load() > 0, s.watchers[1].Load() > 0
+		changes := watched || s.updates || s.newKeys
+		due := ends && (all || t%s.bucket == 0)
+		if !changes && !due {
+			continue
+		}
+		var second, bucket groupCut
+		for i := range e.shards {
+			if s.group.index >= len(e.shards[i].tables) {
+				continue
+			}
+			table := e.shards[i].tables[s.group.index]
+			if table == nil {
+				continue
+			}
+			if watched && (len(table.live[ofSecond].owners) > 0 || len(table.fresh) > 0) {
+				second.tables = append(second.tables, tableCut{
+					shard: &e.shards[i], table: table, slab: table.swap(ofSecond), entries: table.entries,
+					fresh: table.fresh, updates: table.updates, newKeys: table.newKeys,
+				})
+				table.fresh = nil
+			}
+			table.updates, table.newKeys = s.updates, s.newKeys
+			if due {
+				bucket.tables = append(bucket.tables, tableCut{
+					shard: &e.shards[i], table: table, slab: table.swap(ofBucket), entries: table.entries, refused: table.refused,
+				})
+				table.refused = nil
+			}
+		}
+		if len(second.tables) > 0 {
+			second.state = s
+			seconds = append(seconds, second)
+		}
+		if due {
+			bucket.state = s
+			buckets = append(buckets, bucket)
+		}
+	}
+	for i := range e.shards {
+		e.shards[i].now = uint32(t)
+	}
+	return seconds, buckets
+}
+
+// swap takes the filled slab of a span and puts an empty one there.
+func (t *table) swap(span int) slab {
+	full := t.live[span]
+	t.live[span], t.idle[span] = t.idle[span], slab{}
+	t.mark[span]++
+	return full
+}
+
+// giveBack lets the table use the slab again.
+func (c *tableCut) giveBack(span int) {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	keep := c.table.held + len(c.slab.pieces)
+	if span == ofBucket {
+		keep = len(c.slab.pieces)
+		c.table.held = keep
+	}
+	c.slab.release(&c.table.spare, keep)
+	c.table.idle[span] = c.slab
+}
+
+// ref stands for a row while rows are sorted: the first bytes of the key, and where the row is.
+type ref struct {
+	high, low  uint64
+	table, row uint32
+}
+
+func newRef(key string, table, row int) ref {
+	r := ref{table: uint32(table), row: uint32(row)}
+	if len(key) >= 16 {
+		r.high, r.low = beginning(key[:8]), beginning(key[8:16])
+	} else if len(key) >= 8 {
+		r.high, r.low = beginning(key[:8]), beginning(key[8:])
+	} else {
+		r.high = beginning(key)
+	}
+	return r
+}
+
+// beginning makes a number of up to eight bytes that sorts as they do.
+func beginning(s string) uint64 {
+	var b [8]byte
+	copy(b[:], s)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// sorted puts refs in the order of their keys.
+func sorted(refs []ref, key func(ref) string) {
+	slices.SortFunc(refs, func(a, b ref) int {
+		if a.high != b.high {
+			if a.high < b.high {
+				return -1
+			}
+			return 1
+		}
+		if a.low != b.low {
+			if a.low < b.low {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(key(a), key(b))
+	})
+}
+
+// deliverSecond hands a group's second to the stages.
+func (e *Engine) deliverSecond(c *groupCut, t int64) {
+	l := &c.state.group.rows
+	e.refs, e.rows = e.refs[:0], e.rows[:0]
+	number := func(r ref) uint32 { // the entry of a row
+		if part := &c.tables[r.table]; part.updates {
+			return part.slab.owners[r.row]
+		}
+		return r.row
+	}
+	isNew := make(map[ref]struct{})
+	for i := range c.tables {
+		part := &c.tables[i]
+		if part.updates {
+			for row, owner := range part.slab.owners {
+				e.refs = append(e.refs, newRef(part.key(owner), i, row))
+			}
+		}
+		for _, row := range part.fresh {
+			if part.updates {
+				isNew[newRef(part.key(part.slab.owners[row]), i, int(row))] = struct{}{}
+			} else {
+				e.refs = append(e.refs, newRef(part.key(row), i, int(row)))
+			}
+		}
+	}
+	key := func(r ref) string { return c.tables[r.table].key(number(r)) }
+	sorted(e.refs, key)
+	for _, r := range e.refs {
+		row := Row{Key: key(r), New: !c.tables[r.table].updates}
+		if !row.New {
+			row.Values = l.values(c.tables[r.table].slab.row(r.row, l.width), 1)
+			_, row.New = isNew[r]
+		}
+		e.rows = append(e.rows, row)
+	}
+	s := Second{Group: c.state.group, Time: t, Rows: e.rows}
+	for _, stage := range e.stages {
+		stage.Second(&s)
+		s.Rows = undropped(s.Rows)
+	}
+	for i := range c.tables {
+		c.tables[i].giveBack(ofSecond)
+	}
+	e.forgetRows()
+}
+
+func undropped(rows []Row) []Row {
+	return slices.DeleteFunc(rows, func(r Row) bool { return r.dropped })
+}
+
+// forgetRows lets go the keys of the rows, and the room when it is large.
+func (e *Engine) forgetRows() {
+	const large = 100_000
+	if len(e.rows) > large {
+		e.rows, e.refs = nil, nil
+	}
+	clear(e.rows)
+}
+
+// flush hands the buckets that end at t to the stages.
+func (e *Engine) flush(buckets []groupCut, t int64, all bool) {
+	start := time.Now()
+	for _, s := range e.stages {
+		s.BeginFlush(t)
+	}
+	for i := range buckets {
+		e.flushGroup(&buckets[i], t, all)
+	}
+	e.flushed.Store(t)
+	for _, s := range e.stages {
+		s.EndFlush(t)
+	}
+	e.flushTook.Store(int64(time.Since(start)))
+}
+
+func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
+	e.collect(c)
+	w := Window{Group: c.state.group, Start: (t - 1) / c.state.bucket * c.state.bucket, End: t, Rows: e.rows}
+	for _, s := range e.stages {
+		s.Window(&w)
+		w.Rows = undropped(w.Rows)
+	}
+	e.forgetRows()
+	for i := range c.tables {
+		c.tables[i].giveBack(ofBucket)
+	}
+	if all || t%c.state.topper == 0 {
+		for _, list := range e.topperLists(c, t) {
+			for _, s := range e.stages {
+				s.Toppers(&list)
+				list.Items = slices.DeleteFunc(list.Items, func(i Item) bool { return i.dropped })
+			}
+		}
+	}
+	if c.state.keys.Load() > int64(c.state.high) {
+		e.prune(c)
+	}
+}
+
+// collect makes the rows of a bucket, in order, totals last; it adds them to the toppers before stages can change them.
+func (e *Engine) collect(c *groupCut) {
+	l := &c.state.group.rows
+	e.refs, e.rows = e.refs[:0], e.rows[:0]
+	totals := slices.Clone(l.empty)
+	seconds := float64(c.state.bucket)
+	active := false
+	lists := slices.ContainsFunc(c.state.group.Meters, func(m Meter) bool { return m.Top > 0 })
+	for i := range c.tables {
+		part := &c.tables[i]
+		if part.refused != nil {
+			active = true
+			l.join(totals, part.refused)
+			if lists {
+				c.state.lose(part.refused)
+			}
+		}
+		for row, owner := range part.slab.owners {
+			data := part.slab.row(uint32(row), l.width)
+			l.join(totals, data)
+			if lists {
+				part.table.toppers.follow(l, owner, data)
+			}
+			l.values(data, seconds)
+			e.refs = append(e.refs, newRef(part.key(owner), i, row))
+		}
+	}
+	if len(e.refs) == 0 && !active {
+		return
+	}
+	sorted(e.refs, func(r ref) string { return c.tables[r.table].key(c.tables[r.table].slab.owners[r.row]) })
+	n := len(l.types)
+	e.rows = slices.Grow(e.rows, len(e.refs)+1)
+	for _, r := range e.refs {
+		part := &c.tables[r.table]
+		e.rows = append(e.rows, Row{Key: part.key(part.slab.owners[r.row]), Values: part.slab.row(r.row, l.width)[:n:n]})
+	}
+	e.rows = append(e.rows, Row{Key: TotalsKey, Values: l.values(totals, seconds)})
+}
+
+// lose keeps for the totals of toppers what has no row there.
+func (s *groupState) lose(row []float64) {
+	if s.topperLost == nil {
+		s.topperLost = slices.Clone(s.group.rows.empty)
+	}
+	s.group.rows.join(s.topperLost, row)
+}

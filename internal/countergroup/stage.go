@@ -1,0 +1,69 @@
+package countergroup
+
+// Stage takes what the engine closes. The engine's ticking goroutine calls its methods, one at a time and in this
+// order (specification 2.3):
+//
+//	BeginSecond(t)
+//	Second          for every group somebody watches, in the order of registration
+//	EndSecond(t)
+//	                and when a window ends with the second t:
+//	BeginFlush(t)
+//	Window          for every group whose bucket ends at t, in the order of registration, even one without rows; then its
+//	Toppers         for every meter with a top count, ascending, when the group's topper bucket ends at t
+//	EndFlush(t)
+//
+// Each call is made on every stage, in their order, before the next call. What a stage drops and changes is so for the stages after it. Rows and
+// values belong to the engine again when the stage returns; keys may be kept. Updates a stage makes go through Batch.Post.
+type Stage interface {
+	BeginSecond(t int64)
+	Second(s *Second)
+	EndSecond(t int64)
+	BeginFlush(t int64)
+	Window(w *Window)
+	Toppers(l *Toppers)
+	EndFlush(t int64)
+}
+
+// Row is one key of a group. Values has one value per meter, in its order.
+type Row struct {
+	Key     string
+	Values  []float64
+	New     bool // in a Second: the key was not there in the recent past (specification 2.8)
+	dropped bool
+}
+
+// Drop keeps the row from the stages after this one.
+func (r *Row) Drop() { r.dropped = true }
+
+// Second is what one group saw in the second that ended at Time.
+type Second struct {
+	Group *Group
+	Time  int64
+	Rows  []Row // by key, ascending; without totals. Values is nil when only new keys are watched, and then only those are here
+}
+
+// Window is what one group saw in the bucket [Start, End).
+type Window struct {
+	Group      *Group
+	Start, End int64
+	Rows       []Row // keys with an update, ascending, then TotalsKey; empty when there was none
+}
+
+// Toppers is the list of the keys with the largest values of one meter in the topper bucket [Start, End).
+type Toppers struct {
+	Group      *Group
+	Meter      int
+	Start, End int64
+	Items      []Item // by value, descending, then by key; then TotalsKey; empty when no key has a value of this meter
+}
+
+// Item is one entry of a topper list.
+type Item struct {
+	Key     string
+	Value   float64
+	row     uint32 // of a table, while Top looks for the largest
+	dropped bool
+}
+
+// Drop keeps the item from the stages after this one.
+func (i *Item) Drop() { i.dropped = true }
