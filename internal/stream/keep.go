@@ -211,7 +211,7 @@ func (c *Consumer) discard(reason string) *telemetry.Discard {
 
 // revive closes a server that cannot store any more and opens it again, once there is room.
 func (s *Stream) revive(old *link) error {
-	if err := diskRoom(s.cfg.Path, 2*diskReserve); err != nil {
+	if err := s.room(s.cfg.Path, 2*diskReserve); err != nil {
 		return err
 	}
 	s.mu.Lock()

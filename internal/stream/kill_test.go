@@ -2,16 +2,13 @@ package stream
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"testing"
-	"time"
 
-	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -129,69 +126,4 @@ func TestKill(t *testing.T) {
 	if a := f.balanced("stream.a"); a.Lost() != 0 {
 		t.Errorf("got %+v", a)
 	}
-}
-
-// A full disk: Append fails and says why, positions are stored still, and it goes on by itself.
-func TestDiskFull(t *testing.T) {
-	dir := smallDisk(t, 48<<20)
-	f := start(t, Config{Path: dir})
-	c := f.consumer("a")
-	fill := dir + "/../filler"
-	write := func(size int) {
-		if err := os.WriteFile(fill, make([]byte, size), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.append(1, 100)
-	write(38 << 20)
-	err := f.Append(bg, big(1, 4<<20))
-	if err == nil {
-		t.Fatal("accepted on a full disk")
-	}
-	t.Log(err)
-	want(t, c, 1, 100, 100)
-	ack(t, c, 60)
-	write(0)
-	f.append(101, 100)
-	want(t, c, 101, 200, 100)
-
-	// Other programs fill it to the last byte between the look at it and the write.
-	file, err := os.Create(fill)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for block := make([]byte, 4096); err == nil; {
-		_, err = file.Write(block)
-	}
-	file.Close()
-	l := f.current()
-	l.cfg.Path = "/" // which has room
-	if err := f.Append(bg, big(1, 1<<20)); err == nil {
-		t.Fatal("accepted on a full disk")
-	}
-	f.mu.Lock()
-	l.cfg.Path = dir
-	f.mu.Unlock()
-	write(0)
-	deadline, cancel := context.WithTimeout(bg, 30*time.Second)
-	defer cancel()
-	for f.Append(deadline, numbered(201, 1)) != nil {
-		if deadline.Err() != nil {
-			t.Fatal("does not go on after the disk has room again")
-		}
-		time.Sleep(50 * time.Millisecond) // a real disk, a real server
-	}
-	c.Rewind()
-	want(t, c, 61, 200, 100)
-	b, err := c.Next(deadline, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for it := event.NewIterator(b.Data); it.Next(); {
-		if got := string(it.Event.Payload); got != "event 201" {
-			t.Errorf("got %.20q", got)
-		}
-	}
-	f.balanced("stream")
-	f.balanced("stream.a")
 }

@@ -38,6 +38,7 @@ type link struct {
 	events jetstream.Stream
 	marks  jetstream.Stream // the positions of consumers
 	failed atomic.Bool      // a message was not confirmed
+	space  func(path string, want int64) error
 }
 
 func eventSubject(name string) string { return name + ".events" }
@@ -47,7 +48,7 @@ func markSubject(name, consumer string) string {
 
 // open connects, after starting the embedded server, and makes the streams.
 func (s *Stream) open(ctx context.Context) (*link, error) {
-	l := &link{cfg: s.cfg}
+	l := &link{cfg: s.cfg, space: s.room}
 	options := []nats.Option{nats.Name("weir"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.failed.Warn("stream: connection", "error", err) })}
 	url := s.cfg.URL
@@ -154,7 +155,7 @@ func (l *link) room(size int) error {
 	if l.server == nil {
 		return nil
 	}
-	return diskRoom(l.cfg.Path, int64(size)+diskReserve)
+	return l.space(l.cfg.Path, int64(size)+diskReserve)
 }
 
 func diskRoom(path string, want int64) error {

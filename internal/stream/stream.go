@@ -82,7 +82,8 @@ type Stream struct {
 	reg    *telemetry.Registry
 	log    *slog.Logger
 	now    func() time.Time
-	failed *telemetry.Limited // warnings of what keeps failing
+	room   func(path string, want int64) error // is nil where so many bytes are free
+	failed *telemetry.Limited                  // warnings of what keeps failing
 
 	ledger            *telemetry.Ledger // of what Append was given
 	refused, tooLarge *telemetry.Discard
@@ -118,7 +119,7 @@ func New(cfg Config, reg *telemetry.Registry, log *slog.Logger) *Stream {
 	cfg.Sync = cmp.Or(cfg.Sync, time.Second)
 	cfg.Replicas = cmp.Or(cfg.Replicas, 1)
 	s := &Stream{
-		cfg: cfg, reg: reg, log: log, now: time.Now,
+		cfg: cfg, reg: reg, log: log, now: time.Now, room: diskRoom,
 		failed:    telemetry.NewLimited(log, time.Minute, 5),
 		ledger:    reg.Ledger("stream", "events"),
 		acked:     make(chan struct{}, 1),
