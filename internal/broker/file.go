@@ -232,10 +232,26 @@ func (f *File) Refresh() error {
 	f.file.Close()
 	f.drop()
 	f.file, f.size, f.saved = other.file, other.size, other.saved
-	version := max(f.cache.version, fresh.version) + 1
+	fresh.follow(f.cache)
 	*f.cache = *fresh // in place: others hold the pointer
-	f.cache.version, f.cache.journal = version, &f.changes
+	f.cache.journal = &f.changes
 	return nil
+}
+
+// follow makes a cache that was just loaded go on as the one it takes the place of.
+func (c *Cache) follow(before *Cache) {
+	c.version = max(c.version, before.version) + 1
+	c.counts, c.rounds, c.round = before.counts, before.rounds, before.round
+	if !before.tracks {
+		return
+	}
+	for id := range before.hosts { // some may be gone
+		c.hostIDs = append(c.hostIDs, id)
+	}
+	for id := range before.services {
+		c.pairs = append(c.pairs, id)
+	}
+	c.TrackNames()
 }
 
 func damaged(path string) string { return path + ".damaged" }
