@@ -1,14 +1,9 @@
 package test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/weirhq/weir/internal/bbdo"
@@ -69,76 +64,5 @@ func TestHostileConnectors(t *testing.T) {
 	}
 	if _, err := p.end(15); err != nil {
 		t.Error(err)
-	}
-}
-
-// The InfluxDB writer sends metrics made of performance data, with names.
-func TestInfluxConnector(t *testing.T) {
-	var mu sync.Mutex
-	var lines []string
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.URL.Path != "/write" || r.URL.Query().Get("db") != "centreon" {
-			t.Errorf("request %s %s", r.Method, r.URL)
-		}
-		body := bufio.NewScanner(r.Body)
-		mu.Lock()
-		defer mu.Unlock()
-		for body.Scan() {
-			lines = append(lines, body.Text())
-		}
-		io.Copy(io.Discard, r.Body)
-		w.WriteHeader(http.StatusNoContent)
-	})}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	for _, version := range []string{"3.0.1", "2.0.0"} {
-		dir := t.TempDir()
-		copyExample(t, dir, "influxdb-lines.lua")
-		writeFile(t, dir, "weir.yaml", `
-data: data
-http: {listen: "127.0.0.1:0"}
-sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0"}]}
-connectors: [{name: influx, script: influxdb-lines.lua, bbdo_version: `+version+`, categories: [storage], parameters: {port: `+port+`, batch: 7}}]
-`)
-		p, err := run(dir, environment(), "run", "-c", "weir.yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.kill)
-		mu.Lock()
-		lines = nil
-		mu.Unlock()
-		session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
-		session.send(configuration...)
-		session.send(checks(0, 100)...)
-		session.stop()
-		err = eventually(func() error {
-			mu.Lock()
-			defer mu.Unlock()
-			if len(lines) < 100 {
-				return fmt.Errorf("%d lines: %v", len(lines), lines)
-			}
-			for i, line := range lines {
-				if want := fmt.Sprintf("metric,host=alpha,service=load,name=load value=%d.5 %d", i, checkTime+int64(i)); line != want {
-					t.Fatalf("%s: got %q, want %q", version, line, want)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			t.Errorf("%s: %v\n%s", version, err, p.log())
-		}
-		var answer struct{ Series []any }
-		if err := p.ask("/api/v1/series?schema=centreon:metric", &answer); err != nil || len(answer.Series) != 1 {
-			t.Errorf("series: %+v, %v", answer, err)
-		}
-		if code, err := p.end(15); code != 0 || err != nil {
-			t.Error(code, err)
-		}
 	}
 }

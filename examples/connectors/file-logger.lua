@@ -6,11 +6,18 @@
 --   log_level  0 to 3, the most detailed messages that are written (1)
 --   batch      how many lines are written at once (100)
 
+local parameters = { data_file = true, log_file = true, log_level = true, batch = true }
+
 local data_file
 local batch = 100
 local lines = {}
 
 function init(conf)
+  for name in pairs(conf) do
+    if not parameters[name] then
+      error("unknown parameter " .. name .. ": want data_file, log_file, log_level or batch")
+    end
+  end
   broker_log:set_parameters(conf.log_level or 1, conf.log_file or "")
   data_file = conf.data_file
   if not data_file then

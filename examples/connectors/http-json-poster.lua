@@ -8,12 +8,19 @@
 
 local curl = require "cURL"
 
+local parameters = { url = true, batch = true, timeout = true, token = true }
+
 local url, token
 local batch, timeout = 100, 5
 local events = {} -- as JSON
 local failed      -- the second in which a request failed last
 
 function init(conf)
+  for name in pairs(conf) do
+    if not parameters[name] then
+      error("unknown parameter " .. name .. ": want url, batch, timeout or token")
+    end
+  end
   url, token = conf.url, conf.token
   if not url then
     error("the parameter url is missing")

@@ -1,21 +1,24 @@
--- Writes metrics to InfluxDB in its line protocol, over plain HTTP.
+-- Writes metrics to InfluxDB 1 in its line protocol, over plain HTTP.
 --
 -- Parameters:
 --   host       of the server (127.0.0.1)
 --   port       (8086)
 --   database   (centreon)
+--   user       who may write to it, when the server asks for one
+--   password
 --   batch      how many lines go in one request (1000)
 --
 -- Weir makes metrics of the performance data of services: the connector needs the
 -- category storage. It works with both generations of events.
 
-local settings = { host = "127.0.0.1", port = 8086, database = "centreon", batch = 1000 }
+local settings = { host = "127.0.0.1", port = 8086, database = "centreon", user = "", password = "", batch = 1000 }
 local lines = {}
+local failed -- the second in which a request failed last
 
 function init(conf)
   for name, value in pairs(conf) do
     if settings[name] == nil then
-      error("unknown parameter " .. name)
+      error("unknown parameter " .. name .. ": want host, port, database, user, password or batch")
     end
     settings[name] = value
   end
@@ -27,36 +30,49 @@ function filter(category, element)
   return category == 3 and (element == 1 or element == 9)
 end
 
+-- escape writes a tag. A backslash at its end would escape what comes behind it,
+-- and there is no way to write one: the names of disks in Windows have it.
 local function escape(text)
-  return (text:gsub("([ ,=])", "\\%1"))
+  return (text:gsub("\\$", "/"):gsub("([ ,=])", "\\%1"))
 end
 
--- request posts a body and returns the status, or nothing and why.
+-- number writes a value so that nothing of it is lost.
+local function number(value)
+  local short = string.format("%.15g", value)
+  return tonumber(short) == value and short or string.format("%.17g", value)
+end
+
+-- request posts a body. It returns the status and why it is what it is, or nothing and why.
 local function request(body)
+  local head = {
+    "POST /write?precision=s&db=" .. broker.url_encode(settings.database) .. " HTTP/1.1",
+    "Host: " .. settings.host .. ":" .. settings.port,
+    "Connection: close",
+    "Content-Length: " .. #body,
+  }
+  if settings.user ~= "" then
+    head[#head + 1] = "Authorization: Basic " .. broker.base64_encode(settings.user .. ":" .. settings.password)
+  end
   local socket = broker_tcp_socket.new()
-  local ok, why = pcall(function()
+  local ok, answer = pcall(function()
     socket:connect(settings.host, settings.port)
-    socket:write(table.concat({
-      "POST /write?precision=s&db=" .. broker.url_encode(settings.database) .. " HTTP/1.1",
-      "Host: " .. settings.host .. ":" .. settings.port,
-      "Connection: close",
-      "Content-Length: " .. #body,
-      "", body }, "\r\n"))
-    local answer = ""
+    socket:write(table.concat(head, "\r\n") .. "\r\n\r\n" .. body)
+    local all = ""
     repeat
       local part = socket:read()
-      answer = answer .. part
-    until part == "" or answer:find("\r\n", 1, true)
-    return answer
+      all = all .. part
+    until part == "" -- the server has closed
+    return all
   end)
   socket:close()
   if not ok then
-    return nil, why
+    return nil, answer
   end
-  local status = why:match("^HTTP/1%.[01] (%d+)")
-  return tonumber(status), "no HTTP answer"
+  local status, text = answer:match("^HTTP/1%.[01] (%d+) ?([^\r\n]*)")
+  return tonumber(status), answer:match("\r\n[Xx]%-[Ii]nfluxdb%-[Ee]rror: *([^\r\n]*)") or text or "no HTTP answer"
 end
 
+-- True says that every event so far is safe.
 local function deliver()
   if #lines == 0 then
     return true
@@ -64,14 +80,14 @@ local function deliver()
   local status, why = request(table.concat(lines, "\n"))
   if not status then
     broker_log:error(1, "cannot send " .. #lines .. " lines: " .. why)
-    return false
+  elseif status == 400 then -- the server has taken those it understands, and sending the others again would not help
+    broker_log:error(1, "the server does not take some of " .. #lines .. " lines: " .. why)
+  elseif status > 299 then
+    broker_log:error(1, "the server answered " .. status .. " (" .. why .. ") to " .. #lines .. " lines; they are sent again")
   end
-  if status >= 500 then
-    broker_log:error(1, "the server answered " .. status .. " to " .. #lines .. " lines; they are sent again")
+  if not status or status > 299 and status ~= 400 then
+    failed = os.time()
     return false
-  end
-  if status >= 300 then -- sending them again would not help
-    broker_log:error(1, "the server answered " .. status .. ": " .. #lines .. " lines are dropped")
   end
   lines = {}
   return true
@@ -83,14 +99,18 @@ function write(metric)
     local host = broker_cache:get_hostname(metric.host_id) or tostring(metric.host_id)
     local service = broker_cache:get_service_description(metric.host_id, metric.service_id) or tostring(metric.service_id)
     lines[#lines + 1] = "metric,host=" .. escape(host) .. ",service=" .. escape(service) .. ",name=" .. escape(metric.name)
-      .. " value=" .. value .. " " .. (metric.ctime or metric.time)
+      .. " value=" .. number(value) .. " " .. (metric.ctime or metric.time)
   end
-  if #lines < settings.batch then
-    return #lines == 0
+  if #lines == 0 then
+    return true
+  end
+  if #lines < settings.batch or failed == os.time() then -- not a request per event while the server is down
+    return false
   end
   return deliver()
 end
 
+-- Called when nothing waits, and once a second while too much does.
 function flush()
   return deliver()
 end
