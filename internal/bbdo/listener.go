@@ -12,7 +12,7 @@ import (
 )
 
 // maxConnections is how many peers a listener has at once.
-const maxConnections = 4096
+const maxConnections = 1024
 
 // Listener accepts pollers, as a central broker does.
 type Listener struct {

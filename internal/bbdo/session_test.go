@@ -458,6 +458,9 @@ func TestLargeAndCut(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 		g.balanced(t, 2, 2, nil)
+		if s := g.Stats(); s.Incomplete != 1 || s.Aborted != 0 {
+			t.Errorf("%+v", s)
+		}
 		if len(g.recorder.events[0].Payload) != 70253 {
 			t.Errorf("%d bytes", len(g.recorder.events[0].Payload))
 		}
@@ -477,6 +480,9 @@ func TestHugeEvent(t *testing.T) {
 		go c.Send(output(t, event.Protobuf, 300_000))
 		if err := <-g.ends; err == nil || !strings.Contains(err.Error(), "too large") {
 			t.Errorf("ended with %v", err)
+		}
+		if s := g.Stats(); s.Aborted != 1 || s.Failed != 0 {
+			t.Errorf("%+v", s)
 		}
 		// What was durable is acknowledged on the way out.
 		if err := c.Wait(ctx, 2); err != nil {
