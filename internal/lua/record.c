@@ -38,11 +38,13 @@ struct weir_format {
 
 // Where the scan found a field.
 typedef struct {
-  const uint8_t *p; // text, or from the first occurrence of a repeated field on
-  uint32_t len;
+  union {
+    const uint8_t *p; // text, or from the first occurrence of a repeated field on
+    int64_t i;
+    double d;
+  };
+  uint32_t len; // of p
   int present;
-  int64_t i;
-  double d;
 } slot;
 
 void weir_free_formats(weir_vm *vm) {
@@ -464,20 +466,24 @@ static int push_table(lua_State *L, const weir_format *f, const slot *slots, int
 typedef struct {
   uint32_t magic, len;
   const weir_format *format;
-  uint8_t payload[];
+  slot slots[]; // one for each field, then the payload they point into
 } record;
+
+static size_t record_size(const weir_format *f, size_t n) { return sizeof(record) + sizeof(slot) * (size_t)f->fields + n; }
+
+static uint8_t *payload_of(record *r) { return (uint8_t *)(r->slots + r->format->fields); }
 
 static record *to_record(lua_State *L, int i) {
   if (lua_type(L, i) != LUA_TUSERDATA || lua_objlen(L, i) < sizeof(record)) return NULL;
   record *r = lua_touserdata(L, i);
-  return r->magic == WEIR_RECORD_MAGIC && lua_objlen(L, i) == sizeof(record) + r->len ? r : NULL;
+  return r->magic == WEIR_RECORD_MAGIC && lua_objlen(L, i) == record_size(r->format, r->len) ? r : NULL;
 }
 
 int weir_is_record(lua_State *L, int i, uint32_t *type, const uint8_t **p, size_t *n) {
   record *r = to_record(L, i);
   if (!r) return 0;
   *type = r->format->type;
-  *p = r->payload;
+  *p = payload_of(r);
   *n = r->len;
   return 1;
 }
@@ -504,9 +510,10 @@ int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t
 
 // Pushes a record, or returns 0 when the payload does not fit.
 int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only) {
-  slot slots[MAX_FIELDS];
-  if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
+  if (n > UINT32_MAX) return 0;
   if (!read_only) {
+    slot slots[MAX_FIELDS];
+    if (!scan(f, p, n, slots)) return 0;
     if (!f->build) compile(L, f);
     if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->build);
@@ -514,11 +521,16 @@ int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, i
     lua_call(L, f->shown, 1);
     return 1;
   }
-  record *r = lua_newuserdata(L, sizeof *r + n);
-  r->magic = WEIR_RECORD_MAGIC;
+  record *r = lua_newuserdata(L, record_size(f, n));
+  r->magic = 0;
   r->len = (uint32_t)n;
   r->format = f;
-  memcpy(r->payload, p, n);
+  memcpy(payload_of(r), p, n);
+  if (!scan(f, payload_of(r), n, r->slots)) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  r->magic = WEIR_RECORD_MAGIC;
   lua_rawgeti(L, LUA_REGISTRYINDEX, f->metatable);
   lua_setmetatable(L, -2);
   return 1;
@@ -532,10 +544,8 @@ static int push_member(lua_State *L, const record *r, int i) {
     return 1;
   }
   i -= f->constants;
-  slot slots[MAX_FIELDS];
-  scan(f, r->payload, r->len, slots);
-  if (!visible(f, i, &slots[i])) return 0;
-  push_field(L, &f->field[i], &slots[i], 0);
+  if (!visible(f, i, &r->slots[i])) return 0;
+  push_field(L, &f->field[i], &r->slots[i], 0);
   return 1;
 }
 
