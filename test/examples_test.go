@@ -133,13 +133,39 @@ func TestInfluxDBLines(t *testing.T) {
 		p.endInOrder(t)
 	}
 
-	// What the server does not understand is not sent again.
-	p, _ := sessions[0].startExample(t, "influxdb-lines.lua", fmt.Sprintf("host: %s, port: %s, database: centreon0, user: %s, password: wrong", db.host, db.port, influxUser))
-	poller := connect(t, p, sessions[0].version)
-	poller.send(sessions[0].events(configuration...)...)
-	poller.send(sessions[0].events(checks(0, 1)...)...)
-	poller.stop()
-	if err := p.waitLog(`the server answered 401 \(authorization failed\) to 1 lines; they are sent again`); err != nil {
+	// With a wrong password nothing is lost either.
+	poll := func(database, password, log string) *process {
+		t.Helper()
+		s := sessions[0]
+		p, _ := s.startExample(t, "influxdb-lines.lua", fmt.Sprintf("host: %s, port: %s, database: %s, user: %s, password: %s", db.host, db.port, database, influxUser, password))
+		poller := connect(t, p, s.version)
+		poller.send(s.events(configuration...)...)
+		poller.send(s.events(checks(0, 1)...)...)
+		poller.stop()
+		if err := p.waitLog(log); err != nil {
+			t.Error(err)
+		}
+		return p
+	}
+	poll("centreon0", "wrong", `the server answered 401 \(Unauthorized\) to 1 lines; they are sent again`).endInOrder(t)
+
+	// What the server does not understand is not sent again: there the value is text.
+	db.query("", "CREATE DATABASE other")
+	db.write("other", fmt.Sprintf(`metric value="text" %d`, checkTime))
+	p := poll("other", influxPassword, `the server does not take some of 1 lines: partial write: field type conflict`)
+	err := eventually(func() error {
+		var now status
+		if err := p.ask("/api/v1/status", &now); err != nil {
+			return err
+		}
+		for _, account := range now.Ledger {
+			if account.Component == "stream.connector.example" && account.Received > 0 && account.Buffered == 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("not everything is acknowledged: %+v", now)
+	})
+	if err != nil {
 		t.Error(err)
 	}
 	p.endInOrder(t)

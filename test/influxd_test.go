@@ -105,17 +105,7 @@ type series struct {
 // query asks a question; times in the answer are seconds.
 func (db *influxd) query(database, q string) []series {
 	db.t.Helper()
-	ctx, cancel := context.WithTimeout(db.t.Context(), patience)
-	defer cancel()
-	parameters := url.Values{"db": {database}, "q": {q}, "epoch": {"s"}, "u": {influxUser}, "p": {influxPassword}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+db.host+":"+db.port+"/query?"+parameters.Encode(), nil)
-	if err != nil {
-		db.t.Fatal(err)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		db.t.Fatal(err)
-	}
+	response := db.post("/query", url.Values{"db": {database}, "q": {q}, "epoch": {"s"}}, "")
 	defer response.Body.Close()
 	var answer struct {
 		Error   string
@@ -128,6 +118,34 @@ func (db *influxd) query(database, q string) []series {
 		db.t.Fatalf("%s: %s, %v, %+v", q, response.Status, err, answer)
 	}
 	return answer.Results[0].Series
+}
+
+// write writes lines.
+func (db *influxd) write(database, lines string) {
+	db.t.Helper()
+	response := db.post("/write", url.Values{"db": {database}, "precision": {"s"}}, lines)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		db.t.Fatal(response.Status)
+	}
+}
+
+// post sends a request; its answer must be closed.
+func (db *influxd) post(path string, parameters url.Values, body string) *http.Response {
+	db.t.Helper()
+	parameters.Set("u", influxUser)
+	parameters.Set("p", influxPassword)
+	ctx, cancel := context.WithTimeout(db.t.Context(), patience)
+	db.t.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+db.host+":"+db.port+path+"?"+parameters.Encode(), strings.NewReader(body))
+	if err != nil {
+		db.t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		db.t.Fatal(err)
+	}
+	return response
 }
 
 // holds waits until a question has this answer.
