@@ -52,10 +52,11 @@ type Engine struct {
 	crowded *telemetry.Limited
 	clock   *telemetry.Limited
 
-	ticking sync.Mutex // one tick at a time; guards what follows
-	last    int64      // the second that was closed last, 0 before the first
-	refs    []ref
-	rows    []Row
+	ticking  sync.Mutex // one tick at a time; guards what follows
+	last     int64      // the second that was closed last, 0 before the first
+	finished bool
+	refs     []ref
+	rows     []Row
 
 	flushed   atomic.Int64 // the end of the last window
 	flushTook atomic.Int64 // nanoseconds of the last flush, stages included
@@ -212,9 +213,10 @@ func (e *Engine) Tick(t int64) {
 func (e *Engine) Finish() {
 	e.ticking.Lock()
 	defer e.ticking.Unlock()
-	if e.last == 0 {
+	if e.last == 0 || e.finished {
 		return
 	}
+	e.finished = true
 	if e.filled() {
 		e.secondsTo(e.windowEnd(e.last))
 	}

@@ -28,7 +28,7 @@ type Stage interface {
 type Row struct {
 	Key     string
 	Values  []float64
-	New     bool // in a Second: the key was not there in the recent past (specification 2.8)
+	New     bool // in a Second of a group whose new keys are watched: the key was not there in the recent past (specification 2.8)
 	dropped bool
 }
 
