@@ -258,6 +258,22 @@ func TestConnector(t *testing.T) {
 	}
 }
 
+// settled waits until a connector has acknowledged all events there are, at least n.
+func (p *process) settled(connector string, n int) error {
+	return eventually(func() error {
+		var now status
+		if err := p.ask("/api/v1/status", &now); err != nil {
+			return err
+		}
+		for _, account := range now.Ledger {
+			if account.Component == "stream.connector."+connector && account.Received >= int64(n) && account.Buffered == 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("not everything is acknowledged: %+v", now)
+	})
+}
+
 // scriptPID waits until a script runs and returns its process.
 func (p *process) scriptPID(t *testing.T, name string) (pid int) {
 	t.Helper()

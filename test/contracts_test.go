@@ -205,19 +205,7 @@ func (s *setting) deliver(t *testing.T, p *process, events ...string) {
 	session := connect(t, p, s.session)
 	session.send(events...)
 	session.stop()
-	err := eventually(func() error {
-		var now status
-		if err := p.ask("/api/v1/status", &now); err != nil {
-			return err
-		}
-		for _, account := range now.Ledger {
-			if account.Component == "stream.connector.page" && account.Received >= int64(len(events)) && account.Buffered == 0 {
-				return nil
-			}
-		}
-		return fmt.Errorf("not everything is acknowledged: %+v", now)
-	})
-	if err != nil {
+	if err := p.settled("page", len(events)); err != nil {
 		t.Fatalf("%v\n%s", err, p.log())
 	}
 }

@@ -153,19 +153,7 @@ func TestInfluxDBLines(t *testing.T) {
 	db.query("", "CREATE DATABASE other")
 	db.write("other", fmt.Sprintf(`metric value="text" %d`, checkTime))
 	p := poll("other", influxPassword, `the server does not take some of 1 lines: partial write: field type conflict`)
-	err := eventually(func() error {
-		var now status
-		if err := p.ask("/api/v1/status", &now); err != nil {
-			return err
-		}
-		for _, account := range now.Ledger {
-			if account.Component == "stream.connector.example" && account.Received > 0 && account.Buffered == 0 {
-				return nil
-			}
-		}
-		return fmt.Errorf("not everything is acknowledged: %+v", now)
-	})
-	if err != nil {
+	if err := p.settled("example", 3); err != nil {
 		t.Error(err)
 	}
 	p.endInOrder(t)
