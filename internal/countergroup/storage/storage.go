@@ -1,0 +1,184 @@
+// Package storage is the stage that writes the windows and toppers of counter groups to a timeseries driver.
+//
+//	group:<title>   derivative  key         one metric per meter
+//	topper:<title>  gauge       meter, key  value
+//
+// The title's spaces and colons become underscores: group:Internal_Hosts. A point is at the end of its window. Meters that add up (RATE_COUNTER, COUNTER)
+// are stored per second, so that the total over a range is their exact volume or count, and the value of a slot their rate; others are stored as
+// they are. The group's totals have the key SYS:GROUP_TOTALS.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/internal/countergroup"
+	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
+)
+
+// batchPoints is what one Append carries at most.
+const batchPoints = 4096
+
+// Stage is a countergroup.Stage.
+type Stage struct {
+	driver timeseries.Driver
+	warn   *telemetry.Limited
+
+	ledger        *telemetry.Ledger // "countergroup.storage", in points
+	refused, lost *telemetry.Discard
+	unwell        bool // the last Append failed: Setup comes before the next one
+	groups        map[*countergroup.Group]*schemas
+	points        []timeseries.Point
+	tags          []string
+	values        []float64
+}
+
+// schemas are those of one group.
+type schemas struct {
+	window, topper *timeseries.Schema
+	scale          []float64 // by meter: what a value is multiplied by to be stored
+	meters         []string
+}
+
+// New returns a Stage that writes to driver and accounts for its points in the ledger "countergroup.storage" of reg.
+func New(driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger) *Stage {
+	ledger := reg.Ledger("countergroup.storage", "points")
+	return &Stage{driver: driver, warn: telemetry.NewLimited(log, time.Minute, 5), ledger: ledger, refused: ledger.Reason("refused"), lost: ledger.Reason("append"),
+		groups: make(map[*countergroup.Group]*schemas)}
+}
+
+// SchemaName is the name of the schema of a group's windows.
+func SchemaName(title string) string { return "group:" + plain(title) }
+
+// ToppersName is the name of the schema of a group's toppers.
+func ToppersName(title string) string { return "topper:" + plain(title) }
+
+var plain = strings.NewReplacer(" ", "_", ":", "_", "\n", "_", "\x00", "_").Replace
+
+// tagValue is a key as a tag, which can hold neither newline nor NUL.
+var tagValue = strings.NewReplacer("\n", `\n`, "\x00", `\0`).Replace
+
+// BeginSecond, Second, EndSecond and BeginFlush implement countergroup.Stage: seconds are not stored.
+func (*Stage) BeginSecond(int64) {}
+
+// Second implements countergroup.Stage.
+func (*Stage) Second(*countergroup.Second) {}
+
+// EndSecond implements countergroup.Stage.
+func (*Stage) EndSecond(int64) {}
+
+// BeginFlush implements countergroup.Stage.
+func (*Stage) BeginFlush(int64) {}
+
+// of returns the schemas of a group whose bucket has so many seconds.
+func (s *Stage) of(g *countergroup.Group, seconds int64) *schemas {
+	found := s.groups[g]
+	if found == nil {
+		found = &schemas{scale: make([]float64, len(g.Meters))}
+		used := map[string]bool{"key": true}
+		for i, m := range g.Meters {
+			name := m.Name
+			if name == "" || used[name] || len(name) > timeseries.MaxNameLength {
+				name = fmt.Sprintf("meter %d", i)
+			}
+			used[name] = true
+			found.meters = append(found.meters, name)
+			found.scale[i] = 1
+			if m.Type == countergroup.Counter {
+				found.scale[i] = 1 / float64(seconds)
+			}
+		}
+		s.groups[g] = found
+	}
+	return found
+}
+
+// Window implements countergroup.Stage.
+func (s *Stage) Window(w *countergroup.Window) {
+	if len(w.Rows) == 0 {
+		return
+	}
+	of := s.of(w.Group, w.End-w.Start)
+	if of.window == nil || of.window.Step != w.End-w.Start {
+		of.window = &timeseries.Schema{Name: SchemaName(w.Group.Title), Step: w.End - w.Start, Tags: []string{"key"}, Metrics: of.meters, Type: timeseries.Derivative}
+	}
+	for i := range w.Rows {
+		row := &w.Rows[i]
+		values := s.add(of.window, w.End, len(of.meters), row.Key)
+		for m, v := range row.Values {
+			values[m] = v * of.scale[m]
+		}
+	}
+}
+
+// Toppers implements countergroup.Stage.
+func (s *Stage) Toppers(l *countergroup.Toppers) {
+	if len(l.Items) == 0 {
+		return
+	}
+	of := s.of(l.Group, l.End-l.Start)
+	if of.topper == nil || of.topper.Step != l.End-l.Start {
+		of.topper = &timeseries.Schema{Name: ToppersName(l.Group.Title), Step: l.End - l.Start, Tags: []string{"meter", "key"}, Metrics: []string{"value"}, Type: timeseries.Gauge}
+	}
+	for _, item := range l.Items {
+		s.add(of.topper, l.End, 1, of.meters[l.Meter], item.Key)[0] = item.Value
+	}
+}
+
+// add appends a point with so many values, which the caller fills in.
+func (s *Stage) add(schema *timeseries.Schema, at int64, values int, tags ...string) []float64 {
+	if len(s.points) >= batchPoints {
+		s.append()
+	}
+	t, v := len(s.tags), len(s.values)
+	for _, tag := range tags {
+		s.tags = append(s.tags, tagValue(tag))
+	}
+	for range values {
+		s.values = append(s.values, 0)
+	}
+	s.points = append(s.points, timeseries.Point{Schema: schema, Time: at, Tags: s.tags[t:], Values: s.values[v:]})
+	return s.values[v:]
+}
+
+// EndFlush implements countergroup.Stage: what is left is stored.
+func (s *Stage) EndFlush(int64) {
+	if len(s.points) > 0 {
+		s.append()
+	}
+}
+
+// append stores the points gathered. Points that were refused one by one are counted; on another error all of
+// them are lost, and counted as that.
+func (s *Stage) append() {
+	n := len(s.points)
+	s.ledger.Received(n)
+	ctx := context.Background()
+	err := error(nil)
+	if s.unwell {
+		err = s.driver.Setup(ctx)
+	}
+	if err == nil {
+		err = s.driver.Append(ctx, s.points)
+	}
+	var some *timeseries.AppendError
+	switch {
+	case err == nil:
+		s.unwell = false
+		s.ledger.Passed(n)
+	case errors.As(err, &some):
+		s.refused.Add(some.Refused)
+		s.ledger.Passed(n - some.Refused)
+		s.warn.Warn("the store refused points of counter groups", "points", some.Refused, "error", err)
+	default:
+		s.unwell = true
+		s.lost.Add(n)
+		s.warn.Warn("cannot store counter groups", "points", n, "error", err)
+	}
+	s.points, s.tags, s.values = s.points[:0], s.tags[:0], s.values[:0]
+}

@@ -1,0 +1,107 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/internal/countergroup"
+	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
+	"github.com/weirhq/weir/timeseries/memory"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func newEngine(t *testing.T, driver timeseries.Driver, reg *telemetry.Registry) (*countergroup.Engine, *countergroup.Group) {
+	t.Helper()
+	groups := countergroup.NewRegistry()
+	g, err := groups.Register(countergroup.Definition{GUID: "{00000000-0000-0000-0000-000000000001}", Title: "My Hosts", Bucket: 60, TopperBucket: 60, Meters: []countergroup.Meter{
+		{ID: 0, Type: countergroup.Rate, Name: "Total", Top: 1}, {ID: 1, Type: countergroup.Counter, Name: "Flows"}, {ID: 2, Type: countergroup.Gauge, Name: "Flows"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := countergroup.New(countergroup.Config{}, groups, reg, quiet)
+	engine.SetStages(New(driver, reg, quiet))
+	return engine, g
+}
+
+// TestStored: what was counted is what queries answer: volumes exactly, rates, and toppers.
+func TestStored(t *testing.T) {
+	driver, reg := &memory.Driver{}, telemetry.NewRegistry()
+	engine, g := newEngine(t, driver, reg)
+	const start = 1700000040 // a minute begins
+	engine.Tick(start)
+	batch := engine.Batch()
+	for i := range int64(120) {
+		batch.AddRow(g, []byte("a"), []int{0, 1, 2}, []float64{100, 1, float64(i)})
+		batch.AddRow(g, []byte("line\nbreak"), []int{0}, []float64{1})
+		batch.Send()
+		engine.Tick(start + 1 + i)
+	}
+	schemas := map[string]*timeseries.Schema{}
+	stored, err := driver.Schemas(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range stored {
+		schemas[s.Name] = s
+	}
+	q := timeseries.Query{Schema: schemas[SchemaName("My Hosts")], Tags: timeseries.Tags{"key": "a"}, Start: start, End: start + 120, Options: timeseries.DefaultOptions()}
+	total, err := driver.Total(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]float64{"Total": 12000, "Flows": 120}, map[string]float64{"Total": total["Total"], "Flows": total["Flows"]}); diff != "" {
+		t.Error(diff)
+	}
+	if r, err := driver.Query(t.Context(), q); err != nil || r.Series[0].Data[0] != 100 || r.Series[2].Data[0] != 59 {
+		t.Errorf("query: %v, %+v", err, r)
+	}
+	keys := map[string]bool{}
+	for tags, err := range driver.List(t.Context(), timeseries.ListQuery{Schema: schemas[ToppersName("My Hosts")], Start: start, End: start + 120}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[tags["key"]] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"a": true, countergroup.TotalsKey: true}, keys); diff != "" {
+		t.Error(diff)
+	}
+	a := reg.Ledger("countergroup.storage", "points").Snapshot()
+	if !a.Balanced() || a.Passed != 2*3+2*2 {
+		t.Errorf("ledger %+v", a)
+	}
+}
+
+// failing is a driver that cannot store.
+type failing struct {
+	*memory.Driver
+	setups int
+	err    error
+}
+
+func (f *failing) Setup(context.Context) error                      { f.setups++; return nil }
+func (f *failing) Append(context.Context, []timeseries.Point) error { return f.err }
+
+// TestFailure: what cannot be stored is counted, and the driver is set up again before the next try.
+func TestFailure(t *testing.T) {
+	driver, reg := &failing{Driver: &memory.Driver{}, err: errors.New("no space left on device")}, telemetry.NewRegistry()
+	engine, g := newEngine(t, driver, reg)
+	engine.Tick(1700000040)
+	batch := engine.Batch()
+	for i, err := range []error{driver.err, nil, &timeseries.AppendError{Refused: 1, First: timeseries.ErrFull}} {
+		driver.err = err
+		batch.Add(g, []byte("a"), 1, 1)
+		batch.Send()
+		engine.Tick(1700000040 + int64(i+1)*60)
+	}
+	a := reg.Ledger("countergroup.storage", "points").Snapshot()
+	if !a.Balanced() || a.Discarded["append"] == 0 || a.Discarded["refused"] != 1 || driver.setups != 1 {
+		t.Errorf("ledger %+v, %d setups", a, driver.setups)
+	}
+}
