@@ -213,7 +213,7 @@ func (r *Reader) drop(in *incompleteEvent) {
 // End is called when the stream has ended: it tells about a packet that was cut
 // and gives up what is incomplete.
 func (r *Reader) End() {
-	if n := r.end - r.start; n > 0 {
+	if n := r.end - r.start; n > 0 && r.skipping == 0 {
 		r.warn("the stream ended inside a packet", "bytes", n)
 	}
 	for i := range r.incomplete {

@@ -38,6 +38,7 @@ type receiver struct {
 	events    *telemetry.Limited // about events
 	damage    *telemetry.Limited // about bytes
 	failures  *telemetry.Limited // about connections
+	twins     *telemetry.Limited // about connections of one poller
 	alarms    *telemetry.Limited // about the sink
 	sessions  sync.WaitGroup
 	mu        sync.Mutex
@@ -51,6 +52,7 @@ func newReceiver(cfg Config, sink Sink, reg *telemetry.Registry, log *slog.Logge
 		events:   telemetry.NewLimited(log, 10*time.Second, 5),
 		damage:   telemetry.NewLimited(log, 10*time.Second, 10),
 		failures: telemetry.NewLimited(log, 10*time.Second, 10),
+		twins:    telemetry.NewLimited(log, 10*time.Second, 5),
 		alarms:   telemetry.NewLimited(log, 10*time.Second, 1),
 	}
 	r.unknown, r.undecodable, r.unstored = r.ledger.Reason("unknown_type"), r.ledger.Reason("undecodable"), r.ledger.Reason("not_stored")
@@ -106,7 +108,8 @@ func (r *receiver) join(s *session) {
 		if s.info.PollerName != other.info.PollerName {
 			message = "two pollers have the same number"
 		}
-		r.failures.Warn(message, "poller_id", s.info.PollerID, "peer", s.info.Peer, "poller", s.info.PollerName, "other_peer", other.info.Peer, "other_poller", other.info.PollerName)
+		r.twins.Warn(message, "poller_id", s.info.PollerID, "peer", s.info.Peer, "poller", s.info.PollerName, "other_peer", other.info.Peer, "other_poller", other.info.PollerName)
+		break
 	}
 	r.connected[s] = true
 }
