@@ -112,9 +112,9 @@ func (b block) scan(stream string, content []byte, use func(record []byte)) (dam
 
 // repair looks at every file before the server opens it. A file with damage is
 // kept in the directory "quarantine", and its intact records stay in the stream.
-// (The server itself would cut a file off at the first damage.) An unfinished
-// record at the end of the last file is what a kill leaves, and nobody was told
-// that it is stored: the server removes it.
+// (The server itself would cut a file off at the first damage, or not notice that
+// the last record is damaged.) An unfinished record at the end of the last file is
+// what a kill leaves, and nobody was told that it is stored: it is cut off.
 func (s *Stream) repair() error {
 	for _, stream := range []string{s.cfg.Name + "-events", s.cfg.Name + "-positions"} {
 		all, err := blocks(s.cfg.Path, stream)
@@ -128,26 +128,39 @@ func (s *Stream) repair() error {
 			}
 			var good []byte
 			damage, onlyEnd := b.scan(stream, content, func(r []byte) { good = append(good, r...) })
-			if len(damage) == 0 || onlyEnd && i == len(all)-1 {
+			if len(damage) == 0 {
 				continue
 			}
-			kept := filepath.Join(s.cfg.Path, "quarantine", fmt.Sprintf("%s-%d-%d.blk", stream, b.index, s.now().UnixNano()))
+			kept := ""
+			if !onlyEnd || i < len(all)-1 || !unfinished(content[len(good):]) {
+				kept = filepath.Join(s.cfg.Path, "quarantine", fmt.Sprintf("%s-%d-%d.blk", stream, b.index, s.now().UnixNano()))
+				s.lostPositions = s.lostPositions || stream != s.cfg.Name+"-events"
+			}
 			if err := replace(b.path, kept, content, good); err != nil {
 				return fmt.Errorf("cannot set a damaged file of the stream aside: %w", err)
 			}
-			s.log.Error("stream: a file is damaged; what is intact stays, the file is kept", "damage", strings.Join(damage, "; "), "kept", kept)
+			if kept != "" {
+				s.log.Error("stream: a file is damaged; what is intact stays, the file is kept", "damage", strings.Join(damage, "; "), "kept", kept)
+			}
 		}
 	}
 	return nil
 }
 
-// replace keeps content in kept and makes good the content of path.
+// unfinished reports whether b is the beginning of a record.
+func unfinished(b []byte) bool {
+	return len(b) < recordHead || int(binary.LittleEndian.Uint32(b)&^withHeaders) > len(b)
+}
+
+// replace keeps content in kept, unless that is "", and makes good the content of path.
 func replace(path, kept string, content, good []byte) error {
-	if err := os.MkdirAll(filepath.Dir(kept), 0o750); err != nil {
-		return err
-	}
-	if err := os.WriteFile(kept, content, 0o640); err != nil {
-		return err
+	if kept != "" {
+		if err := os.MkdirAll(filepath.Dir(kept), 0o750); err != nil {
+			return err
+		}
+		if err := os.WriteFile(kept, content, 0o640); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(path+".repaired", good, 0o640); err != nil {
 		return err

@@ -108,7 +108,8 @@ func (c *Consumer) done(through uint64) {
 }
 
 // Consumer returns the consumer called name. A new one begins after the last
-// event that is stored now, and from now on events are kept for it until Delete.
+// event that is stored now, or before the first one when its position may be what
+// was damaged, and from now on events are kept for it until Delete.
 func (s *Stream) Consumer(ctx context.Context, name string) (*Consumer, error) {
 	if name == "" {
 		return nil, errors.New("cannot make a consumer without a name")
@@ -126,6 +127,10 @@ func (s *Stream) Consumer(ctx context.Context, name string) (*Consumer, error) {
 		return c, nil
 	}
 	p := position{Name: name, Event: end.event, Message: end.message + 1}
+	if s.lostPositions {
+		p = position{Name: name, Event: s.first.event, Message: s.first.message}
+		s.log.Error("stream: a position was lost; everything stored comes again", "consumer", name, "events", end.event-p.Event)
+	}
 	c = s.newConsumer(p)
 	s.consumers[name] = c // first, so that nothing is purged that comes after end
 	s.mu.Unlock()

@@ -94,6 +94,9 @@ type Stream struct {
 	acked             chan struct{} // something may be purged
 	starting          sync.Mutex
 
+	lostPositions bool // a file of positions was damaged when the server was opened
+	first         tail // of what was stored then: before its first event, and its first message
+
 	mu        sync.Mutex
 	link      *link // nil while not started
 	last      tail
@@ -164,13 +167,21 @@ func (s *Stream) use(ctx context.Context, l *link) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the positions of the consumers: %w", err)
 	}
+	first := end
+	stored, _, err := l.read(ctx, 1, 1, 0)
+	if err != nil {
+		return fmt.Errorf("cannot read the beginning of the stream: %w", err)
+	}
+	if len(stored) > 0 {
+		first = tail{stored[0].first - 1, stored[0].sequence}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range positions {
 		end.event = max(end.event, p.Event)
 	}
 	end.event = max(end.event, s.last.event)
-	s.link, s.last, s.stale = l, end, false
+	s.link, s.last, s.first, s.stale = l, end, first, false
 	s.recent.clear() // what another server stores may be other messages
 	for _, p := range positions {
 		p.Message = min(p.Message, end.message+1) // more is known when the last messages were lost

@@ -482,6 +482,45 @@ func TestDamagedFile(t *testing.T) {
 	want(t, c, 1001, 1005, 10)
 }
 
+// A damaged position is replaced by the one before it. Without any, everything that
+// is stored comes again, since that is better than nothing.
+func TestDamagedPositions(t *testing.T) {
+	f := func(damage func(content []byte), first int) {
+		t.Helper()
+		cfg := Config{Path: t.TempDir()}
+		f := start(t, cfg)
+		c := f.consumer("a")
+		f.append(1, 100)
+		want(t, c, 1, 100, 100)
+		ack(t, c, 30)
+		ack(t, c, 40)
+		f.stop()
+		files, err := blocks(cfg.Path, "weir-positions")
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		content, err := os.ReadFile(files[0].path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damage(content)
+		if err := os.WriteFile(files[0].path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := VerifyFiles(cfg.Path, "weir"); err != nil || r.Damages == 0 {
+			t.Errorf("got %+v, %v", r, err)
+		}
+		f = start(t, cfg)
+		want(t, f.consumer("a"), first, 100, 100)
+		if kept, _ := filepath.Glob(filepath.Join(cfg.Path, "quarantine", "weir-positions-*.blk")); len(kept) != 1 {
+			t.Errorf("the damaged file was not kept: %q", kept)
+		}
+		f.stop()
+	}
+	f(func(content []byte) { content[len(content)-recordSum-2] ^= 1 }, 31)
+	f(func(content []byte) { clear(content) }, 1)
+}
+
 // More events can be lost than a consumer may take.
 func TestDamageBeyondLimit(t *testing.T) {
 	cfg := Config{Path: t.TempDir(), MaxUnacknowledged: 50}

@@ -110,7 +110,9 @@ func VerifyFiles(path, name string) (*Report, error) {
 			if err != nil {
 				return nil, fmt.Errorf("cannot verify the stream: %w", err)
 			}
+			good := 0
 			damage, onlyEnd := b.scan(stream, content, func(record []byte) {
+				good += len(record)
 				if stream != name+"-events" {
 					return
 				}
@@ -121,7 +123,7 @@ func VerifyFiles(path, name string) (*Report, error) {
 					r.add(m)
 				}
 			})
-			if onlyEnd && i == len(all)-1 {
+			if onlyEnd && i == len(all)-1 && unfinished(content[good:]) {
 				continue
 			}
 			for _, d := range damage {
