@@ -22,6 +22,8 @@ import (
 type Points struct {
 	cache          *Cache
 	status, metric *timeseries.Schema
+	prefix         string // of hosts
+	prefixed       map[string]string
 
 	// Room for the points of one call.
 	points  []timeseries.Point
@@ -131,19 +133,19 @@ func (p *Points) names(e *event.Event) (host, service string, ok bool) {
 		if o == nil {
 			return "", "", false
 		}
-		return borrow(o.name), "", true
+		return p.host(borrow(o.name)), "", true
 	}
 	id := serviceOf(e)
 	h, s := p.cache.hosts[id.host], p.cache.services[id]
 	if h != nil && s != nil {
-		return borrow(h.name), borrow(s.name), true
+		return p.host(borrow(h.name)), borrow(s.name), true
 	}
 	if e.Type != legacyServiceStatus {
 		return "", "", false
 	}
 	hostName, _ := e.Text(legacyStatusHost)
 	description, _ := e.Text(legacyStatusService)
-	return borrow(hostName), borrow(description), len(hostName) > 0 && len(description) > 0
+	return p.host(borrow(hostName)), borrow(description), len(hostName) > 0 && len(description) > 0
 }
 
 var (

@@ -79,3 +79,27 @@ func TestPointsWithoutConfiguration(t *testing.T) {
 		t.Errorf("points %v", points)
 	}
 }
+
+// The hosts of several installations are different series.
+func TestPointsOfInstallations(t *testing.T) {
+	c := newCache(t)
+	update(t, c, pbHost, "host_id", 1, "name", "srv", "enabled", true)
+	p := NewPoints(c, 60, telemetry.NewRegistry())
+	p.Prefix("paris/")
+	events := []event.Event{
+		makeEvent(t, pbHostStatus, "host_id", 1, "checked", true, "last_check", 1000),
+		makeEvent(t, legacyServiceStatus, "host_id", 9, "service_id", 2, "host_name", "other", "service_description", "Disk", "checked", true, "last_check", 1000),
+	}
+	for range 2 {
+		points := p.Of(events)
+		if len(points) != 2 || points[0].Tags[0] != "paris/srv" || points[1].Tags[0] != "paris/other" {
+			t.Errorf("points %v", points)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { p.Of(events) }); n != 0 {
+		t.Errorf("Of allocates %v times", n)
+	}
+	if a, b := InstallationNumber("paris"), InstallationNumber("lyon"); a == b || a == 0 || b == 0 || InstallationNumber("") != 0 {
+		t.Error("numbers of installations", a, b)
+	}
+}

@@ -35,11 +35,12 @@ type Broker struct {
 
 // BBDO is one entry of sources.bbdo. Either Listen or Connect is given.
 type BBDO struct {
-	Listen      statsd.Listen
-	Connect     statsd.Listen // where a poller listens
-	bbdo.Config               // without Name, Address, Identity and Version
-	Version     string        // "" for any
-	Synthesize  bool          // make the storage events that pollers do not send
+	Listen       statsd.Listen
+	Connect      statsd.Listen // where a poller listens
+	bbdo.Config                // without Name, Address, Identity and Version
+	Version      string        // "" for any
+	Installation string        // the central server whose pollers these are, "" for the only one
+	Synthesize   bool          // make the storage events that pollers do not send
 }
 
 // Connects reports whether Weir opens the connection.
@@ -48,6 +49,7 @@ func (b *BBDO) Connects() bool { return b.Connect.Address != "" }
 // Connector is one entry of connectors.
 type Connector struct {
 	connector.Setup
+	Installation       string // whose events it gets
 	BrokerFile, Output string // where Load takes from what is not given: a configuration of Centreon Broker, and an output in it
 
 	Files  []File // parameters whose value is in a file
@@ -110,6 +112,8 @@ func bbdoSources(to *[]BBDO) list[BBDO] {
 				{name: "hostname", value: text{to: &b.TLS.Hostname, what: "a name", check: host}, example: "lyon.example.net", doc: "The name the poller's certificate must have, with `connect`, when it is not the host there."},
 				{name: "client_cert", value: flag{&b.TLS.RequireClientCert}, doc: "Refuse pollers without a certificate, with `listen`."},
 			}}, doc: "TLS between pollers and Weir."},
+			{name: "installation", value: text{to: &b.Installation, what: "a name of letters, digits, `-`, `_` and `.`", check: connectorName}, example: "paris",
+				doc: "The central server whose pollers these are, when there are several: the same numbers mean other hosts there. A connector gets the events of one. Hosts have `NAME/` before their names in series."},
 			{name: "synthesize", value: flag{&b.Synthesize},
 				doc: "Make the metric and status events that pollers do not send from performance data. Set it to false behind a central broker, which sends them."},
 		}}
@@ -187,6 +191,8 @@ func connectorSection(c *Connector) section {
 			doc: "What the script's `init` gets. With `{file: PATH}` the value is the content of a file, so that secrets need not be here. One that begins with `encrypt::` is decrypted with `broker.key_file`."},
 		{name: "categories", value: list[string]{to: &c.Categories, what: "categories", entry: func(name *string) value { return filterEntry{name} }}, example: "[neb, storage:pb_metric]",
 			doc: "Which events the script gets: categories, or `category:event`. An empty list means all. The broker cache learns from all events."},
+		{name: "installation", value: text{to: &c.Installation, what: "a name of letters, digits, `-`, `_` and `.`", check: connectorName}, example: "paris",
+			doc: "Whose events the script gets, when entries of `sources.bbdo` belong to several installations."},
 		{name: "broker_file", value: text{to: &c.BrokerFile, what: "a file", check: filled}, example: "/etc/centreon-broker/central-broker.json",
 			doc: "A configuration of Centreon Broker, in JSON. The Lua output of the same name in it says script, parameters, categories and queue size, as far as they are not given here."},
 		{name: "broker_output", value: text{to: &c.Output, check: filled}, example: "Splunk output", doc: "The name of the output in `broker_file`, when it is not the name of the connector."},
@@ -280,6 +286,7 @@ func (c *Config) checkEvents(d *decoder) {
 			d.complain(path+".broker_output", "cannot use "+path+".broker_output without broker_file")
 		}
 	}
+	c.checkInstallations(d)
 	sockets := make(map[statsd.Listen]bool)
 	for i, b := range c.Events.BBDO {
 		path, name, address := index("sources.bbdo", i), "listen", b.Listen
@@ -293,7 +300,7 @@ func (c *Config) checkEvents(d *decoder) {
 			continue
 		case b.Connects() && b.Listen.Address != "":
 			d.complain(path+".connect", "cannot use "+path+".connect: listen is given too; make it an entry of its own")
-		case sockets[address]:
+		case sockets[address] && !strings.HasSuffix(address.Address, ":0"): // the system chooses another port
 			d.complain(path+"."+name, "cannot use "+quote(listenURL(address))+" for "+path+"."+name+": an entry before it is the same")
 		}
 		sockets[address] = true

@@ -86,6 +86,38 @@ connectors:
 	}
 }
 
+func TestInstallations(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		c := parsed(t, text)
+		got := []string{strings.Join(c.Installations(), " ")}
+		for _, s := range c.Events.Connectors {
+			got = append(got, s.Installation)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+	}
+	const connectors = "connectors: [{name: a, script: x}, {name: b, script: x, installation: paris}]\n"
+	f("connectors: [{name: a, script: x}]", "", "")
+	f("sources: {bbdo: [{listen: 'tcp://:1', installation: paris}, {listen: 'tcp://:2', installation: paris}]}\n"+connectors, "paris", "paris", "paris")
+	f("sources: {bbdo: [{listen: 'tcp://:1'}, {listen: 'tcp://:2', installation: paris}]}\n"+connectors, " paris", "", "paris")
+
+	bad := func(text, want string) {
+		t.Helper()
+		_, err := Parse("weir.yaml", []byte(text))
+		if err == nil || err.Error() != want {
+			t.Errorf("%s\nerror %v\nwant  %s", text, err, want)
+		}
+	}
+	bad("sources: {bbdo: [{listen: 'tcp://:1', installation: lyon}, {listen: 'tcp://:2', installation: paris}]}\n"+connectors,
+		`weir.yaml:2:14: cannot use connectors[0] without the key "installation": the entries of sources.bbdo belong to several, "lyon", "paris"`)
+	bad("sources: {bbdo: [{listen: 'tcp://:1', installation: pariss}]}\n"+connectors,
+		`weir.yaml:2:71: cannot use "paris" for connectors[1].installation: no entry of sources.bbdo belongs to it; did you mean "pariss"?`)
+	bad("sources: {bbdo: [{listen: 'tcp://:1', installation: p aris}]}\n",
+		`weir.yaml:1:53: cannot use "p aris" for sources.bbdo[0].installation: it must be 1 to 64 letters, digits, -, _ or .; did you mean "p-aris"?`)
+}
+
 func TestCategories(t *testing.T) {
 	for _, text := range []string{"[neb:host_status, storage]", "[neb:host_status,storage]", `["neb:host_status", 'storage']`, "\n    - neb:host_status\n    - storage"} {
 		c := parsed(t, "connectors:\n  - name: a\n    script: x\n    categories: "+text)

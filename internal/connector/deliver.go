@@ -124,17 +124,24 @@ func (s *Script) take(b *batch) ([]byte, error) {
 		} else if live {
 			break
 		}
+		foreign := s.setup.Apart && e.Destination != s.setup.Of
 		if number >= s.learned { // what is delivered again after the limit was learned before
-			s.cache.Update(e)
+			if !foreign {
+				s.cache.Update(e)
+			}
 			s.learned = number + 1
 		}
 		number++
 		s.ends = append(s.ends, start+it.Offset())
-		if f := e.Type.Family(); f != event.None && f != s.family {
+		if f := e.Type.Family(); foreign || f != event.None && f != s.family {
 			if same {
 				s.segment, same = append(s.segment, b.data[start:start+before]...), false
 			}
-			e = s.convert(e)
+			if foreign {
+				e = event.Event{} // of no type that is defined: it is passed over
+			} else {
+				e = s.convert(e)
+			}
 		}
 		if !same {
 			s.segment = event.AppendBatch(s.segment, []event.Event{e})

@@ -17,6 +17,8 @@ type Setup struct {
 	Categories []string    `json:"categories"`       // the category filter (1.10)
 	BBDO       string      `json:"bbdo"`             // version scripts are told, and generation of their events
 	Queue      int         `json:"queue"`            // unacknowledged events at most (1.7)
+	Apart      bool        `json:"apart,omitempty"`  // several installations: the script gets the events of one
+	Of         uint32      `json:"of,omitempty"`     // its broker.InstallationNumber
 	Forget     bool        `json:"forget,omitempty"` // what pollers do not have any more goes from the cache (6.2)
 	Cache      string      `json:"cache"`            // file of the broker cache, "" to keep it in memory only
 

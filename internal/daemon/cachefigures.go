@@ -1,13 +1,16 @@
 package daemon
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/internal/broker"
 )
 
-// cacheFigures exports how the broker caches do: that of the daemon, called
-// "broker", and those of the scripts, called as their connectors.
+// cacheFigures exports how the broker caches do: those of the daemon, called
+// "broker" and, with installations, "broker@NAME", and those of the scripts, called
+// as their connectors.
 type cacheFigures struct{ events *events }
 
 var cacheDescriptions = struct{ misses, unknown, refused, objects *prometheus.Desc }{
@@ -29,7 +32,9 @@ func (cacheFigures) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (f cacheFigures) Collect(ch chan<- prometheus.Metric) {
-	f.send(ch, "broker", f.events.cacheStats())
+	for name, i := range f.events.installations {
+		f.send(ch, strings.TrimSuffix("broker@"+name, "@"), i.stats())
+	}
 	for name, m := range f.events.connectors.members() {
 		f.send(ch, name, m.connector.CacheStats())
 	}
@@ -46,11 +51,4 @@ func (f cacheFigures) send(ch chan<- prometheus.Metric, name string, s broker.St
 	for kind, n := range map[string]int{"host": s.Hosts, "service": s.Services, "poller": s.Instances, "index": s.IndexMappings, "metric": s.MetricMappings} {
 		ch <- prometheus.MustNewConstMetric(d.objects, prometheus.GaugeValue, float64(n), name, kind)
 	}
-}
-
-// cacheStats are the figures of the daemon's own cache.
-func (e *events) cacheStats() broker.Stats {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.cache.Stats()
 }

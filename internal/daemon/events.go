@@ -47,12 +47,8 @@ type events struct {
 	connectors *connectors
 	pollers    []pollers
 
-	mu          sync.Mutex // for what follows: one poller's events at a time
-	cache       *broker.Cache
-	file        *broker.File
-	synthesizer *broker.Synthesizer
-	points      *broker.Points
-	room        []event.Event
+	mu            sync.Mutex // for what follows: one poller's events at a time
+	installations map[string]*installation
 }
 
 // pollers is a source of BBDO: a [bbdo.Listener] or a [bbdo.Dialer].
@@ -72,8 +68,10 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 	if s != nil {
 		e.driver = s
 	}
-	e.cache = broker.NewCache(log)
-	e.points = broker.NewPoints(e.cache, pointsStep, reg)
+	e.installations = make(map[string]*installation)
+	for _, name := range cfg.Installations() {
+		e.installations[name] = newInstallation(name, reg, log)
+	}
 	e.connectors = &connectors{config: cfg, make: e.connector, setup: e.setup, claim: e.stream.Claim, log: log}
 	for i, b := range cfg.Events.BBDO {
 		name := "bbdo"
@@ -87,10 +85,10 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 		}
 		if b.Connects() {
 			c.Address = b.Connect.Address
-			e.pollers = append(e.pollers, bbdo.NewDialer(c, e.sink(b.Synthesize), reg, log))
+			e.pollers = append(e.pollers, bbdo.NewDialer(c, e.sink(e.installations[b.Installation], b.Synthesize), reg, log))
 		} else {
 			c.Address = b.Listen.Address
-			e.pollers = append(e.pollers, bbdo.NewListener(c, e.sink(b.Synthesize), reg, log))
+			e.pollers = append(e.pollers, bbdo.NewListener(c, e.sink(e.installations[b.Installation], b.Synthesize), reg, log))
 		}
 	}
 	reg.Register(e.stream.Collector())
@@ -108,11 +106,15 @@ func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg
 func (e *events) connector(c config.Connector) *connector.Connector {
 	setup, budget := e.setup(c)
 	made := connector.New(setup, budget, e.stream, e.scripts, e.registry, e.log)
+	of := e.installations[c.Installation]
+	if of == nil { // after a reload that names one; its pollers connect after a restart
+		return made
+	}
 	made.SeedFrom(func(w io.Writer) error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		buffered := bufio.NewWriterSize(w, 256<<10)
-		return errors.Join(e.cache.Save(buffered), buffered.Flush())
+		return errors.Join(of.save(buffered), buffered.Flush())
 	})
 	return made
 }
@@ -122,7 +124,12 @@ func (e *events) setup(c config.Connector) (connector.Setup, script.Budget) {
 	setup := c.Setup
 	setup.Memory = int64(c.Memory) / 4 * 3 // the script sees an error before the process is killed
 	setup.Forget = e.config.Events.Broker.Forget
-	setup.Cache = filepath.Join(e.config.Data, "connectors", setup.Name+".cache")
+	file := setup.Name
+	if _, only := e.installations[""]; len(e.installations) > 1 || !only { // a connector may come to belong to another one
+		setup.Apart, setup.Of = true, broker.InstallationNumber(c.Installation)
+		file += "@" + c.Installation
+	}
+	setup.Cache = filepath.Join(e.config.Data, "connectors", file+".cache")
 	setup.Quarantine = filepath.Join(e.config.Data, "connectors", setup.Name+".quarantine")
 	budget := script.DefaultBudget()
 	budget.Soft = 0 // the script half raises the error, in the call that takes long
@@ -153,20 +160,13 @@ func (e *events) openStream(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return e.config.Fail("data", err)
 	}
-	file, err := broker.OpenFile(filepath.Join(dir, "cache"), e.cache, e.log)
-	if err != nil {
-		return e.config.Fail("data", err)
+	for _, i := range e.installations {
+		if err := i.open(dir, e.config.Events.Broker.Forget, e.log); err != nil {
+			return e.config.Fail("data", errors.Join(err, e.closeInstallations()))
+		}
 	}
-	synthesizer, err := broker.OpenSynthesizer(filepath.Join(dir, "numbers"), e.cache, e.log)
-	if err != nil {
-		return e.config.Fail("data", errors.Join(err, file.Close()))
-	}
-	if e.config.Events.Broker.Forget {
-		e.cache.ForgetDeleted()
-	}
-	e.file, e.synthesizer = file, synthesizer
 	if err := e.stream.Start(ctx); err != nil {
-		return e.config.Fail("stream", errors.Join(err, file.Close(), synthesizer.Close()))
+		return e.config.Fail("stream", errors.Join(err, e.closeInstallations()))
 	}
 	e.stream.Claim(queues(e.config))
 	return nil
@@ -175,50 +175,37 @@ func (e *events) openStream(ctx context.Context) error {
 func (e *events) closeStream(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return errors.Join(e.stream.Stop(ctx), e.synthesizer.Close(), e.file.Close())
+	return errors.Join(e.stream.Stop(ctx), e.closeInstallations())
+}
+
+func (e *events) closeInstallations() error {
+	var failed []error
+	for _, i := range e.installations {
+		failed = append(failed, i.close())
+	}
+	return errors.Join(failed...)
 }
 
 // sink takes what one poller sent: it is durable, with what is made of it and with
 // what the broker learned from it, before the poller is acknowledged.
-func (e *events) sink(synthesize bool) bbdo.Sink {
+func (e *events) sink(i *installation, synthesize bool) bbdo.Sink {
+	apart := len(e.installations) > 1 || i.name != ""
 	return func(ctx context.Context, _ bbdo.Info, list []event.Event) error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		for i := range list {
-			e.cache.Update(list[i])
-		}
-		if err := e.file.Flush(); err != nil {
+		all, err := i.take(list, synthesize)
+		if err != nil {
 			return err
 		}
-		all := list
-		if synthesize {
-			var err error
-			if all, err = e.synthesizer.Append(e.room[:0], list); err != nil {
-				return err
-			}
-			e.room = all[:0]
+		if apart {
+			i.stamp(all)
 		}
 		if err := e.stream.Append(ctx, all); err != nil {
-			e.synthesizer.Undo()
+			i.synthesizer.Undo()
 			return err
 		}
-		e.keepPoints(ctx, list)
+		e.keepPoints(ctx, i, list)
 		return nil
-	}
-}
-
-// keepPoints stores the series of statuses. Events do not wait for it when it
-// cannot be done: the stream has them.
-func (e *events) keepPoints(ctx context.Context, list []event.Event) {
-	if e.driver == nil {
-		return
-	}
-	points := e.points.Of(list)
-	if len(points) == 0 {
-		return
-	}
-	if err := e.driver.Append(ctx, points); err != nil {
-		e.limited.Warn("cannot store points of statuses", "points", len(points), "error", err)
 	}
 }
 
