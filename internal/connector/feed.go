@@ -92,15 +92,18 @@ func (c *Connector) next(ctx context.Context, most int) (stream.Batch, []byte, e
 	if err != nil {
 		return b, nil, err
 	}
-	payload := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(b.Data)), b.First)
-	payload = append(payload, b.Data...)
-	for b.Count < most && len(payload) < batchBytes {
+	parts, size := [][]byte{b.Data}, 8+len(b.Data)
+	for b.Count < most && size < batchBytes {
 		more := c.consumer.Ready(b.First+uint64(b.Count)-1, most-b.Count)
 		if more.Count == 0 {
 			break
 		}
-		payload = append(payload, more.Data...)
+		parts, size = append(parts, more.Data), size+len(more.Data)
 		b.Count += more.Count
+	}
+	payload := binary.BigEndian.AppendUint64(make([]byte, 0, size), b.First)
+	for _, part := range parts {
+		payload = append(payload, part...)
 	}
 	b.Data = payload[8:]
 	return b, payload, nil
