@@ -29,6 +29,8 @@ type Config struct {
 	StatsD     StatsD
 	Timeseries Timeseries
 	Events     Events
+	Flows      Flows
+	Groups     Groups
 
 	Warnings Errors // what is left out of the configuration, and why
 
@@ -96,6 +98,8 @@ func Default() *Config {
 		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
 		Timeseries: Timeseries{Write: []string{"store"}, Read: "store", MaxSeries: 5_000_000},
 		Events:     defaultEvents(),
+		Flows:      defaultFlows(),
+		Groups:     defaultGroups(),
 	}
 }
 
@@ -176,6 +180,7 @@ func (c *Config) check(d *decoder) {
 		seen[l] = true
 	}
 	c.checkEvents(d)
+	c.checkFlows(d)
 	only := make(map[string]bool) // kinds that write to one place wherever they are configured
 	for i, b := range c.StatsD.Backends {
 		path := index("statsd.backends", i)

@@ -23,6 +23,8 @@ func root(c *Config) section {
 			{name: "stream", value: streamSection(&c.Events.Stream), doc: "Where events are kept until every connector has them. It is started when `sources.bbdo` or `connectors` has an entry."},
 			{name: "connectors", value: connectorList(&c.Events.Connectors), reload: true, doc: "Centreon stream connectors: scripts that get events, each in a process of its own. A reload also takes scripts whose files have changed. See [connectors](connectors.md)."},
 			{name: "broker", value: brokerSection(&c.Events.Broker), doc: "What a central broker knows, and scripts ask for."},
+			{name: "flows", value: flowsSection(&c.Flows), doc: "How flow records are counted."},
+			{name: "counter_groups", value: groupsSection(&c.Groups), doc: "Counter groups: for every host, application, interface and so on what its meters counted, in windows. See [monitors](monitors.md)."},
 		},
 		later: []string{"monitors", "collectors", "script"},
 	}
@@ -66,8 +68,9 @@ func sourcesSection(c *Config) section {
 			}}, doc: "Sockets on which StatsD lines arrive; an empty list turns StatsD off.", example: `[{listen: "udp://:8125"}, {listen: "unix:///run/weir.sock", mode: 0660}]`},
 			{name: "bbdo", value: bbdoSources(&c.Events.BBDO), example: `[{listen: "tcp://:5669"}]`,
 				doc: "Connections with Centreon pollers; none unless given."},
+			{name: "netflow", value: flowSources(&c.Flows.Listen), example: `[{listen: "udp://:2055"}, {listen: "udp://:6343"}]`,
+				doc: "Sockets on which NetFlow v5 and v9, IPFIX and sFlow v5 arrive; none unless given."},
 		},
-		later: []string{"netflow", "sflow", "ipfix"},
 	}
 }
 

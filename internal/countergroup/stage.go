@@ -67,3 +67,27 @@ type Item struct {
 
 // Drop keeps the item from the stages after this one.
 func (i *Item) Drop() { i.dropped = true }
+
+// Nothing is a Stage that does nothing. A stage that needs few of the calls embeds it.
+type Nothing struct{}
+
+// BeginSecond implements Stage.
+func (Nothing) BeginSecond(int64) {}
+
+// Second implements Stage.
+func (Nothing) Second(*Second) {}
+
+// EndSecond implements Stage.
+func (Nothing) EndSecond(int64) {}
+
+// BeginFlush implements Stage.
+func (Nothing) BeginFlush(int64) {}
+
+// Window implements Stage.
+func (Nothing) Window(*Window) {}
+
+// Toppers implements Stage.
+func (Nothing) Toppers(*Toppers) {}
+
+// EndFlush implements Stage.
+func (Nothing) EndFlush(int64) {}

@@ -39,8 +39,9 @@ type Daemon struct {
 
 	store   *store.Store // nil when no series are kept
 	web     *web
-	intake  *intake // nil without a StatsD source
-	events  *events // nil without a BBDO source and without connectors
+	intake  *intake   // nil without a StatsD source
+	events  *events   // nil without a BBDO source and without connectors
+	counts  *counting // nil without a source of flows
 	scripts *script.Registry
 
 	running []part // what Start started, in this order
@@ -82,6 +83,9 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if cfg.Events.Runs() {
 		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
 	}
+	if cfg.CountsGroups() {
+		d.counts = newCounting(cfg, d.store, d.registry, log)
+	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
 }
@@ -116,6 +120,9 @@ func (d *Daemon) parts() []part {
 	parts = append(parts, part{"http", d.web.start, d.web.stop, webPatience})
 	if d.events != nil {
 		parts = append(parts, d.events.parts()...)
+	}
+	if d.counts != nil {
+		parts = append(parts, d.counts.parts()...)
 	}
 	if d.intake != nil {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
@@ -165,6 +172,9 @@ func (d *Daemon) where() []any {
 		if len(connecting) > 0 {
 			args = append(args, "bbdo_connect", strings.Join(connecting, " "))
 		}
+	}
+	if d.counts != nil {
+		args = append(args, "netflow", strings.Join(d.counts.where(), " "))
 	}
 	if d.store != nil {
 		args = append(args, "data", d.started.Data)
@@ -227,6 +237,9 @@ func (d *Daemon) sources() []api.Source {
 	}
 	if d.events != nil {
 		sources = append(sources, d.events.sources()...)
+	}
+	if d.counts != nil {
+		sources = append(sources, d.counts.source())
 	}
 	return sources
 }

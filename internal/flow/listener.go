@@ -76,13 +76,13 @@ func (l *Listener) Start(context.Context) error {
 	if err := l.decoder.Load(l.cfg.Templates); err != nil {
 		l.log.Warn(err.Error())
 	}
-	for _, listen := range l.cfg.Listen {
+	for i, listen := range l.cfg.Listen {
 		server, err := udp.Listen(listen.Network, listen.Address, 1, l.cfg.ReceiveBuffer)
 		if err != nil {
 			for _, s := range l.servers {
 				s.Close(context.Background())
 			}
-			return listenError(listen, err)
+			return &ListenError{i, listenError(listen, err)}
 		}
 		l.servers = append(l.servers, server)
 	}
@@ -102,6 +102,15 @@ func (l *Listener) Start(context.Context) error {
 	l.upkeep.Go(l.keep)
 	return nil
 }
+
+// ListenError says which address of the configuration could not be bound.
+type ListenError struct {
+	Index int
+	Err   error
+}
+
+func (e *ListenError) Error() string { return e.Err.Error() }
+func (e *ListenError) Unwrap() error { return e.Err }
 
 // listenError says what could not be bound and what would help.
 func listenError(l Listen, err error) error {
@@ -183,11 +192,4 @@ func (l *Listener) Stop(ctx context.Context) error {
 		return l.decoder.Save(l.cfg.Templates)
 	}
 	return nil
-}
-
-// Figures are what the decoder counted besides its ledgers.
-func (l *Listener) Figures() (lost, refused int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.decoder.Lost, l.decoder.Refused
 }

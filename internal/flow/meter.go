@@ -134,19 +134,22 @@ func (m *Meter) Count(records []Record, exported bool) {
 	m.batch.Send()
 }
 
-// Second ends the flows of which nothing came for too long. Call it every second; now is in Unix seconds.
-func (m *Meter) Second(now int64) {
+// Stage returns the stage that ends flows of which nothing came for too long, as seconds pass.
+func (m *Meter) Stage() countergroup.Stage { return meterStage{m: m} }
+
+type meterStage struct {
+	countergroup.Nothing
+	m *Meter
+}
+
+// BeginSecond implements countergroup.Stage.
+func (s meterStage) BeginSecond(t int64) { s.m.expire(t) }
+
+func (m *Meter) expire(now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.table.Expire(now)
 	m.batch.Send()
-}
-
-// Flows is how many flows are followed, and how many were given up because there were too many.
-func (m *Meter) Flows() (followed int, pruned int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.table.Len(), m.table.Pruned
 }
 
 func (m *Meter) add(g *countergroup.Group, meters []int, values ...float64) {

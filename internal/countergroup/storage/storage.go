@@ -26,6 +26,7 @@ const batchPoints = 4096
 
 // Stage is a countergroup.Stage.
 type Stage struct {
+	countergroup.Nothing
 	driver timeseries.Driver
 	warn   *telemetry.Limited
 
@@ -62,18 +63,6 @@ var plain = strings.NewReplacer(" ", "_", ":", "_", "\n", "_", "\x00", "_").Repl
 
 // tagValue is a key as a tag, which can hold neither newline nor NUL.
 var tagValue = strings.NewReplacer("\n", `\n`, "\x00", `\0`).Replace
-
-// BeginSecond, Second, EndSecond and BeginFlush implement countergroup.Stage: seconds are not stored.
-func (*Stage) BeginSecond(int64) {}
-
-// Second implements countergroup.Stage.
-func (*Stage) Second(*countergroup.Second) {}
-
-// EndSecond implements countergroup.Stage.
-func (*Stage) EndSecond(int64) {}
-
-// BeginFlush implements countergroup.Stage.
-func (*Stage) BeginFlush(int64) {}
 
 // of returns the schemas of a group whose bucket has so many seconds.
 func (s *Stage) of(g *countergroup.Group, seconds int64) *schemas {
