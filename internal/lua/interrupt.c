@@ -42,6 +42,14 @@ static const char *deadline_message(weir_vm *vm) {
   return text;
 }
 
+// Raises the error that ends an interrupted call.
+void weir_stop(lua_State *L, weir_vm *vm) {
+  if (vm->exited) luaL_error(L, "os.exit called");
+  lua_Debug at;
+  if (weir_script_level(L, 0, &at)) luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
+  luaL_error(L, "%s", deadline_message(vm));
+}
+
 static void hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   weir_vm *vm = weir_running;
@@ -51,11 +59,7 @@ static void hook(lua_State *L, lua_Debug *ar) {
     lua_sethook(L, NULL, 0, 0);
     return;
   }
-  // Raised again at every instruction until the host has control: a pcall cannot hide it.
-  if (vm->exited) luaL_error(L, "os.exit called");
-  lua_Debug at;
-  if (weir_script_level(L, 0, &at)) luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
-  luaL_error(L, "%s", deadline_message(vm));
+  weir_stop(L, vm); // again at every instruction until the host has control: a pcall cannot hide it
 }
 
 void weir_arm(weir_vm *vm) {

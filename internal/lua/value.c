@@ -349,6 +349,10 @@ static int call_go(lua_State *L) {
   int status = weirCall(vm->index, (int)lua_tointeger(L, lua_upvalueindex(2)), vm->depth - 1, f);
   vm->inside = inside;
   vm->current = current;
+  if (vm->hooked) { // compiled code that only calls functions never runs a hook
+    vm->depth--;
+    weir_stop(L, vm);
+  }
 
   // The frame stays taken while its results are pushed: that may collect garbage, whose
   // finalizers may call Go.

@@ -130,6 +130,7 @@ void weir_free_formats(weir_vm *vm);
 extern __thread weir_vm *weir_running;
 int weir_signal_setup(void);
 void weir_interrupt(weir_vm *vm, uint64_t call);
+void weir_stop(lua_State *L, weir_vm *vm);
 void weir_arm(weir_vm *vm);
 int weir_position(weir_vm *vm);
 int weir_position_result(weir_vm *vm, int give_up);

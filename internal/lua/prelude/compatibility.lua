@@ -64,14 +64,8 @@ end
 
 function rawlen(v)
   local kind = type(v)
-  if kind == "string" then return #v end
-  if kind ~= "table" then error("table or string expected", 2) end
-  local meta = raw_metatable(v)
-  if not meta then return #v end
-  debug.setmetatable(v, nil)
-  local n = #v
-  debug.setmetatable(v, meta)
-  return n
+  if kind ~= "string" and kind ~= "table" then error("table or string expected", 2) end
+  return #v -- LuaJIT asks __len of userdata only
 end
 
 package.searchers = package.searchers or package.loaders
