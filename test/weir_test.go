@@ -281,5 +281,6 @@ func environment() []string {
 			env = append(env, entry)
 		}
 	}
-	return append(env, "TZ=UTC")
+	// A binary with the race detector would sleep for a second at its end.
+	return append(env, "TZ=UTC", "GORACE=atexit_sleep_ms=50")
 }
