@@ -275,7 +275,7 @@ end`}, nil)
 		if i == 0 && at > 1.5 {
 			t.Errorf("the first flush came %g s after the burst", at)
 		}
-		if gap := at - before; i > 0 && (gap < 0.9 || gap > 2) {
+		if gap := at - before; i > 0 && (gap < 0.9 || gap > 3) {
 			t.Errorf("flushes %g s apart: %q", gap, lines)
 		}
 		before = at
