@@ -119,11 +119,13 @@ static int run(lua_State *L) {
       if (!lua_isnil(L, -1)) {
         lua_pushinteger(L, (lua_Integer)(type >> 16));
         lua_pushinteger(L, (lua_Integer)(type & 0xffff));
+        s->given++; // unless the filter says no: one that raises an error has not
         lua_call(L, 2, 1);
         if (!lua_isboolean(L, -1)) {
           not_boolean(L, d, d->filter);
           continue;
         }
+        s->given--;
         if (!lua_toboolean(L, -1)) {
           s->filtered++;
           continue;

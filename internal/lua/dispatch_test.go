@@ -302,8 +302,10 @@ func TestDispatch(t *testing.T) {
 			{0, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got number"}},
 			{1, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got string"}}}})
 	f("function filter() return 'x' end function write() return true end", DispatchOptions{Filter: "filter", Messages: 1},
-		DispatchResult{Records: 5, NotBoolean: 5, LastTrue: -1, Pending: 5, Errors: []RecordError{
+		DispatchResult{Records: 5, NotBoolean: 5, LastTrue: -1, Pending: 5, Given: 5, Errors: []RecordError{
 			{0, plain, CauseNotBoolean, &Error{Message: "'filter' must return a boolean, got string"}}}})
+	f("function filter() error('x') end function write() return true end", DispatchOptions{Filter: "filter", Limit: 3},
+		DispatchResult{Records: 3, Used: len(batch) / 5 * 3, Stop: StopLimit, Failed: 3, LastTrue: -1, Pending: 3, Given: 3})
 	f("function filter() return false end", DispatchOptions{Filter: "filter", Limit: 3},
 		DispatchResult{Records: 5, Filtered: 5, LastTrue: -1, Pending: 5})
 	f("function write() return false end", DispatchOptions{Limit: 3},

@@ -56,7 +56,7 @@ type DispatchOptions struct {
 
 	// Limit stops the dispatch when this many records are pending (0: no limit). Records are pending
 	// since the handler returned true last; Pending and Given say how many were so before.
-	// Records of which none was given to the handler do not count.
+	// Records to all of which the filter said false do not count.
 	Limit, Pending, Given int
 
 	// Messages caps how many errors are described in the result; all are counted.
@@ -85,7 +85,7 @@ type DispatchResult struct {
 
 	LastTrue int // index in the batch of the last record with true, -1 when none
 	Pending  int // records since the last true, all kinds, continuing DispatchOptions.Pending
-	Given    int // how many of the pending ones the handler was called with
+	Given    int // how many of the pending ones the filter did not say false to
 
 	Errors []RecordError // the first ones, at most DispatchOptions.Messages
 }
