@@ -185,6 +185,10 @@ func TestCurlProxy(t *testing.T) {
 			_, _ = io.WriteString(w, r.RequestURI+" "+authorization)
 			return
 		}
+		if authorization != "Basic dTpw" {
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
 		to, err := net.Dial("tcp", r.RequestURI)
 		if err != nil {
 			return
@@ -207,8 +211,9 @@ func TestCurlProxy(t *testing.T) {
 		return body`, strings.TrimPrefix(proxy, "http://"))
 	url, ca := secure(t)
 	run(t, vm, values{"GET /a|||0 |:|"}, `local body
-		require("cURL").easy{ url = %q, proxy = %q, cainfo = %q, writefunction = function(s) body = s end }:perform()
+		require("cURL").easy{ url = %q, proxy = %q, proxyuserpwd = "u:p", cainfo = %q, writefunction = function(s) body = s end }:perform()
 		return body`, url+"/a", proxy, ca)
+	raises(t, vm, "Proxy Authentication Required", `require("cURL").easy{ url = %q, proxy = %q, cainfo = %q }:perform()`, url, proxy, ca)
 	if connects.Load() != 1 {
 		t.Errorf("the proxy saw %d connections, want 1", connects.Load())
 	}

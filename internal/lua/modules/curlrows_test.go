@@ -209,6 +209,18 @@ func TestCurlRows(t *testing.T) {
 		{name: "default: no redirects", want: values{int64(302)}, script: send + `req:setopt_url(%[1]q .. "/redirect"):perform() return req:getinfo_response_code()`},
 		{name: "FOLLOWLOCATION", want: values{int64(200), "GET /target|||0 |:|"}, script: send + `req:setopt_url(%[1]q .. "/redirect"):setopt_postfields("x"):setopt_httpheader{"Content-Type:"}:setopt_followlocation(1):perform()
 			return req:getinfo_response_code(), body`},
+		{name: "FOLLOWLOCATION: the password stays with its host", want: values{"GET /target|||0 |:|"}, script: send + `
+			req:setopt_url("` + server(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, strings.Replace(url, "127.0.0.1", "localhost", 1)+"/target", http.StatusFound)
+		}) + `"):setopt_userpwd("u:p"):setopt_followlocation(true):perform()
+			return body`},
+		{name: "a body without end", raises: "[CURL-EASY][FILESIZE_EXCEEDED]", script: send + `req:setopt_url("` + server(t, func(w http.ResponseWriter, _ *http.Request) {
+			for block := make([]byte, 1<<20); ; {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		}) + `"):perform()`},
 		{name: "default: no cookies", want: values{"|"}, script: `local body = ""
 			for i = 1, 2 do require("cURL").easy{ url = "` + server(t, func(w http.ResponseWriter, r *http.Request) {
 			http.SetCookie(w, &http.Cookie{Name: "a", Value: "b"})

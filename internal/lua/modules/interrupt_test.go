@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -52,4 +53,26 @@ func TestInterruptedLoops(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A function that begins to block after the interruption ends at once.
+func TestInterruptBeforeBlock(t *testing.T) {
+	vm, m := open(t, Options{})
+	var cause error
+	if err := vm.SetGlobal("late", lua.Function(func(*lua.Call) (int, error) {
+		vm.Interrupt()
+		m.Interrupt()
+		ctx, done := m.Block(10 * time.Second)
+		defer done()
+		<-ctx.Done()
+		cause = context.Cause(ctx)
+		return 0, nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	_, err := vm.DoString("=test", "late()")
+	if raised := new(lua.Error); !errors.As(err, &raised) || !raised.Deadline || cause != ErrInterrupted {
+		t.Errorf("the call gave %v, the function ended by %v", err, cause)
+	}
+	run(t, vm, values{int64(1)}, "return 1")
 }
