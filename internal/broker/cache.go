@@ -75,6 +75,7 @@ type pair struct{ host, service uint64 }
 type Cache struct {
 	hosts         map[uint64]*object
 	services      map[pair]*object
+	front         front // to services
 	instances     map[uint64]string
 	severities    map[pair]int32
 	hostGroups    groups
@@ -146,7 +147,7 @@ func (c *Cache) Stats() Stats {
 func (c *Cache) Update(e event.Event) {
 	switch e.Type {
 	case pbServiceStatus, legacyServiceStatus:
-		if id := serviceOf(&e); !c.status(c.services[id], &e) {
+		if id := serviceOf(&e); !c.status(c.service(id), &e) {
 			c.unknownService(id)
 		}
 		return
@@ -177,6 +178,9 @@ func (c *Cache) Update(e event.Event) {
 		id := serviceOf(&e)
 		if !configure(c, c.services, id, &e) {
 			return
+		}
+		if o := c.services[id]; o != nil {
+			o.id = id
 		}
 		if c.tracks {
 			c.pairs = append(c.pairs, id)

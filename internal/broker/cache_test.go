@@ -589,3 +589,41 @@ func TestAllocations(t *testing.T) {
 	metrics := ParsePerfdata(nil, text)
 	f("ParsePerfdata", func() { metrics = ParsePerfdata(metrics[:0], text) })
 }
+
+// Statuses find their service by a table of its own: many of them, those that were
+// taken away and came again, and those nobody knows.
+func TestStatusOfManyServices(t *testing.T) {
+	c := NewCache(slog.New(slog.DiscardHandler))
+	configure := func(host, service int, enabled bool) {
+		c.Update(makeEvent(t, pbService, "host_id", host, "service_id", service, "description", "s", "enabled", enabled))
+	}
+	f := func(host, service, state int) {
+		t.Helper()
+		c.Update(makeEvent(t, pbServiceStatus, "host_id", host, "service_id", service, "state", state, "checked", true))
+		if r := c.Service(uint64(host), uint64(service)); state != 0 && (r == nil || r.Get("state").Int() != int64(state)) {
+			t.Fatalf("service %d %d is not in state %d: %v", host, service, state, r)
+		} else if state == 0 && r != nil {
+			t.Fatalf("service %d %d is known", host, service)
+		}
+	}
+	for round := 1; round <= 3; round++ {
+		for host := range 100 {
+			for service := range 50 {
+				if round != 2 {
+					configure(host, service, true)
+				}
+				f(host, service, round)
+			}
+		}
+		if round != 2 {
+			continue
+		}
+		for host := range 100 {
+			configure(host, host%50, false)
+			f(host, host%50, 0)
+		}
+	}
+	if c.counts.Unknown != 100 {
+		t.Errorf("%d statuses of unknown services are counted, want 100", c.counts.Unknown)
+	}
+}

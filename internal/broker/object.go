@@ -10,9 +10,10 @@ import (
 
 // object is a host or service: what it was configured as, and what came since.
 type object struct {
+	id         pair   // of a service, nobody when it is gone
+	status     []byte // the last status, in a buffer used again; empty when there is none
 	config     []byte // never changed in place: names handed out alias it
 	name       []byte // part of config
-	status     []byte // the last status, in a buffer used again; empty when there is none
 	more       *adaptations
 	configType event.Type
 	statusType event.Type
@@ -197,9 +198,13 @@ func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Eve
 		return false
 	}
 	if enabled, _ := e.Int(l.enabled); enabled == 0 {
-		_, known := objects[id]
+		o := objects[id]
+		if o == nil {
+			return false
+		}
+		o.id = nobody
 		delete(objects, id)
-		return known
+		return true
 	}
 	o := objects[id]
 	if o == nil {

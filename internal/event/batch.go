@@ -51,6 +51,11 @@ func (it *Iterator) Next() bool {
 	offset := it.offset
 	var header [4]uint32
 	for i := range header {
+		if b := it.batch[offset:]; len(b) > 0 && b[0] < 0x80 { // as most are
+			header[i] = uint32(b[0])
+			offset++
+			continue
+		}
 		x, n := binary.Uvarint(it.batch[offset:])
 		if n <= 0 || x > math.MaxUint32 {
 			return it.fail(offset, "the %s is not a 32-bit varint", [...]string{"type", "source", "destination", "length"}[i])
@@ -65,7 +70,9 @@ func (it *Iterator) Next() bool {
 	if size > len(it.batch)-offset {
 		return it.fail(offset, "the payload has %d bytes, %d are left", size, len(it.batch)-offset)
 	}
-	it.Event = Event{Type: Type(header[0]), Source: header[1], Destination: header[2], Payload: it.batch[offset : offset+size : offset+size]}
+	e := &it.Event
+	e.Type, e.Source, e.Destination = Type(header[0]), header[1], header[2]
+	e.Payload = it.batch[offset : offset+size : offset+size]
 	it.offset = offset + size
 	return true
 }
