@@ -95,7 +95,7 @@ connectors:
 	}
 	if diff := cmp.Diff(`warning: DIR/weir.yaml:11:PLACE: connectors[1]: unknown categories are left out: ["nonsense"]; the others count
 warning: DIR/weir.yaml:12:PLACE: connectors[1]: the parameter 'x' is left out: its type "none" is none of string, number and password
-warning: connector splunk: the filter is not used: DIR/splunk.lua: lua: the function filter does not return a boolean
+warning: connector splunk: DIR/splunk.lua: the filter is not used: lua: the function filter does not return a boolean
 warning: connector splunk: DIR/splunk.lua: broker_api_version is 7, it must be 1 or 2: 1 is used
 `, columns.ReplaceAllString(errs, ":PLACE: connectors")); diff != "" {
 		t.Error(diff)

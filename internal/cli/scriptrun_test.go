@@ -78,8 +78,8 @@ function filter() return 3 end
 function init() error({}) end
 function write() return true end`)
 	lines(`{"call":"load"}
-{"call":"filter","category":1,"element":2,"event":"comment","result":"not_boolean","errors":["the filter is not used: `+noBoolean+
-		`: lua: the function filter does not return a boolean","`+noBoolean+`: broker_api_version is 3, it must be 1 or 2: 1 is used"]}
+{"call":"filter","category":1,"element":2,"event":"comment","result":"not_boolean","errors":["`+noBoolean+
+		`: the filter is not used: lua: the function filter does not return a boolean","`+noBoolean+`: broker_api_version is 3, it must be 1 or 2: 1 is used"]}
 {"call":"init","result":"error","errors":["`+noBoolean+`:4: lua: error running function 'init': (error object is a table value)"]}
 `, noBoolean)
 	broken := path("broken.lua", "function init(")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -228,7 +229,13 @@ func (s *Script) probe() {
 		s.probed = "not_boolean"
 		err = &script.Error{Message: "lua: the function filter does not return a boolean", File: s.setup.Script}
 	}
-	s.out.Error(fmt.Errorf("the filter is not used: %w", asScriptError(err)))
+	const unused = "the filter is not used: "
+	if e := new(script.Error); errors.As(asScriptError(err), &e) {
+		e.Message = unused + strings.TrimPrefix(e.Message, e.Position()+": ")
+		s.out.Error(e)
+		return
+	}
+	s.out.Error(fmt.Errorf(unused+"%w", err))
 }
 
 // Probe is what filter returned for category 1 and element 2 when the script was
