@@ -32,10 +32,10 @@ func (e *Engine) prune(c *groupCut) {
 		part.shard.mu.Lock()
 		removed := part.table.forget(limit, &ties, state)
 		part.shard.mu.Unlock()
+		state.keys.Add(-int64(len(removed))) // at once, before the shard takes in new ones up to the ceiling
 		state.group.forget(removed)
 		forgotten += len(removed)
 	}
-	state.keys.Add(-int64(forgotten))
 	state.pruned.Add(int64(forgotten))
 	e.crowded.Warn("a counter group has more keys than its high-water mark: the longest unused were forgotten",
 		"group", state.group.Title, "guid", state.group.GUID, "keys", before, "high_water", state.high, "forgotten", forgotten, "updates_without_key", state.refused.Load())

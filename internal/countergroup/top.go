@@ -17,6 +17,7 @@ type Table struct {
 }
 
 // Top returns the n keys of a group with the largest values of one meter in the running bucket. It may be called from any goroutine.
+// At the very end of a bucket the table may have a part of it, and a part of the next.
 func (e *Engine) Top(g *Group, meter, n int) Table {
 	state, l := e.state(g), &g.rows
 	table := Table{Group: g}
@@ -29,6 +30,7 @@ func (e *Engine) Top(g *Group, meter, n int) Table {
 	var now int64
 	for i := range e.shards {
 		s := &e.shards[i]
+		e.gate.RLock() // shard by shard, so that the end of a second does not wait long
 		s.mu.Lock()
 		now = int64(s.now)
 		if g.index < len(s.tables) && s.tables[g.index] != nil {
@@ -51,6 +53,7 @@ func (e *Engine) Top(g *Group, meter, n int) Table {
 			}
 		}
 		s.mu.Unlock()
+		e.gate.RUnlock()
 	}
 	table.Start = now / state.bucket * state.bucket
 	table.Seconds = max(now-table.Start, 1)

@@ -1,0 +1,141 @@
+package countergroup
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Section 9: more keys than the high-water mark are pruned to the low one at the flush, the longest unused first; until
+// then new keys are taken in.
+func TestPrune(t *testing.T) {
+	b := newBench(t, Config{TopperBucket: 300}, Definition{Meters: top(10, meters(Counter, Running)), HighWater: 5, LowWater: 3})
+	g := b.group("G")
+	b.Tick(300)
+	for i, key := range []string{"a", "b", "c", "d", "e"} {
+		b.add(key, 0, 1)
+		b.add(key, 1, 10)
+		g.SetLabel(key, "label of "+key, "")
+		b.Tick(int64(301 + i))
+	}
+	b.Tick(360)
+	b.add("a", 0, 1) // used again
+	b.Tick(361)
+	b.add("f", 0, 1)
+	b.Tick(420)
+	if s := b.Stats()[0]; s.Keys != 3 || s.Created != 6 || s.Pruned != 3 {
+		t.Fatalf("%+v", s)
+	}
+	for _, key := range []string{"b", "c", "d"} {
+		if _, ok := g.Info(key); ok {
+			t.Errorf("the label of %s is left", key)
+		}
+	}
+	if g.Label("e") != "label of e" {
+		t.Error("the label of a key that stays is gone")
+	}
+	for _, key := range []string{"a", "b", "e", "f"} {
+		b.add(key, 1, 1) // of b, what it had is gone
+	}
+	b.Tick(480)
+	b.only("window G 420")
+	b.expect("window G 420-480 a=[0 11] b=[0 1] e=[0 11] f=[0 1] SYS:GROUP_TOTALS=[0 24]")
+	if log := b.log.String(); !strings.Contains(log, "group=G") || !strings.Contains(log, "forgotten=3") {
+		t.Errorf("log: %s", log)
+	}
+	b.Tick(600) // b of this window only, but the totals are of all
+	b.only("toppers")
+	b.expect("toppers G 0 300-600 a=2 e=1 f=1 SYS:GROUP_TOTALS=7", "toppers G 1 300-600 a=11 e=11 b=1 f=1 SYS:GROUP_TOTALS=54")
+	b.balanced()
+}
+
+// A flood of keys: memory stays bounded, the totals are exact, every window, and the group is named.
+func TestFlood(t *testing.T) {
+	const high, flood = 1000, 20_000
+	b := newBench(t, Config{}, Definition{Title: "victim", Meters: top(5, meters(Counter, Average, Maximum, Minimum, Running)), HighWater: high}, Definition{Meters: meters(Counter)})
+	g := b.group("victim")
+	var windows, rows int
+	b.onWindow = func(w *Window) {
+		if w.Group != g || len(w.Rows) == 0 {
+			return
+		}
+		windows++
+		rows = max(rows, len(w.Rows))
+		last := w.Rows[len(w.Rows)-1]
+		if got := fmt.Sprint(last.Values); last.Key != TotalsKey || got != fmt.Sprint([]float64{flood, (flood - 1) / 2.0, flood - 1, 0, flood}) {
+			t.Errorf("window %d: %s=%s", windows, last.Key, got)
+		}
+	}
+	b.Tick(60)
+	for window := range 4 {
+		for i := range flood {
+			key := fmt.Appendf(nil, "%d-%d", window, i)
+			b.batch.AddRow(g, key, []int{0, 1, 2, 3, 4}, []float64{1, float64(i), float64(i), float64(i), 1})
+			if i%1000 == 0 {
+				b.batch.Send()
+			}
+		}
+		b.batch.Send()
+		if s := b.Stats()[0]; s.Keys != 2*high {
+			t.Errorf("%d keys are held", s.Keys)
+		}
+		b.Tick(int64(120 + 60*window))
+		if s := b.Stats()[0]; s.Keys != high*4/5 {
+			t.Errorf("%d keys are held after the flush", s.Keys)
+		}
+	}
+	if windows != 4 || rows != 2*high+1 {
+		t.Errorf("%d windows of at most %d rows", windows, rows)
+	}
+	for i := range b.shards { // nothing grows beyond the keys that may be held
+		for _, table := range b.shards[i].tables {
+			if table != nil && (int(table.used) > 2*high || len(table.toppers.rows.owners) > 2*high) {
+				t.Errorf("a table has %d entries and %d rows of toppers", table.used, len(table.toppers.rows.owners))
+			}
+		}
+	}
+	a := b.balanced()
+	if lost := a.Discarded["key_limit"]; lost != 5*int64(4*flood-2*high-3*(2*high-high*4/5)) || a.Received != 5*4*flood {
+		t.Errorf("%+v", a)
+	}
+	if !strings.Contains(b.log.String(), "group=victim") {
+		t.Errorf("log: %s", b.log.String())
+	}
+	b.only("toppers victim 0 0-300") // of all four windows
+	if len(b.calls) != 1 || !strings.HasSuffix(b.calls[0], fmt.Sprintf("SYS:GROUP_TOTALS=%d", 4*flood)) {
+		t.Errorf("%q", b.calls)
+	}
+}
+
+// Figures of the groups and of the ledger at /metrics, and the live table.
+func TestTop(t *testing.T) {
+	b := newBench(t, Config{}, Definition{Meters: meters(Counter, Rate)}, Definition{Meters: meters(Counter)})
+	g := b.group("G")
+	b.Tick(60)
+	for i, key := range []string{"a", "b", "c", "d", "e"} {
+		b.add(key, 0, []float64{5, 7, 7, 9, 1}[i])
+		b.add(key, 1, 100)
+	}
+	b.Tick(70)
+	f := func(meter, n int, want string) {
+		t.Helper()
+		table := b.Top(g, meter, n)
+		var s strings.Builder
+		fmt.Fprintf(&s, "%d+%d %d keys", table.Start, table.Seconds, table.Keys)
+		for _, row := range table.Rows {
+			fmt.Fprintf(&s, " %s=%v", row.Key, row.Values)
+		}
+		fmt.Fprintf(&s, " %v", table.Totals)
+		if s.String() != want {
+			t.Errorf("Top(%d, %d) = %s, want %s", meter, n, s.String(), want)
+		}
+	}
+	f(0, 3, "60+10 5 keys d=[9 10] b=[7 10] c=[7 10] [29 50]")
+	f(1, 2, "60+10 5 keys a=[5 10] b=[7 10] [29 50]")
+	f(2, 2, "0+0 0 keys []")
+	f(0, 0, "0+0 0 keys []")
+	b.Tick(120)
+	f(0, 3, "120+1 0 keys [0 0]")
+	b.add("a", 0, 1)
+	f(0, 3, "120+1 1 keys a=[1 0] [1 0]")
+}
