@@ -306,6 +306,14 @@ func TestAdaptive(t *testing.T) {
 	want(t, c.Service(1, 2), "flap_detection", false, "active_checks", false, "obsess_over_service", true, "notify", true)
 	text, ok = c.CheckCommand(1, 2)
 	wantText(t, text, ok, "disk2")
+	// Every member that an adaptive event may set, and none that it does not.
+	update(t, c, pbService, "host_id", 1, "service_id", 3, "description", "all", "enabled", true, "notify", true, "state", 2)
+	update(t, c, pbAdaptiveService, "host_id", 1, "service_id", 3, "notify", false, "should_be_scheduled", true, "passive_checks", true,
+		"event_handler_enabled", true, "event_handler", "restart", "check_interval", 7, "retry_interval", 2, "max_check_attempts", 4,
+		"check_freshness", true, "check_period", "24x7", "notification_period", "never", "flap_detection_enabled", true)
+	want(t, c.Service(1, 3), "notify", false, "should_be_scheduled", true, "passive_checks", true, "event_handler_enabled", true, "event_handler", "restart",
+		"check_interval", 7, "retry_interval", 2, "max_check_attempts", 4, "check_freshness", true, "check_period", "24x7",
+		"notification_period", "never", "flap_detection", true, "description", "all", "state", 2, "active_checks", false)
 	// Settings outlive statuses, except the one that statuses carry too.
 	update(t, c, pbServiceStatus, "host_id", 1, "service_id", 2, "should_be_scheduled", true)
 	update(t, c, pbAdaptiveService, "host_id", 1, "service_id", 2, "should_be_scheduled", false)

@@ -82,7 +82,7 @@ func TestForgetDeleted(t *testing.T) {
 		if err := f.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		c, f = open()
+		c, _ = open()
 		check("after a crash", 2, 2)
 		c.ForgetDeleted()
 		loaded(3, true)

@@ -14,13 +14,13 @@ func TestNotConfigured(t *testing.T) {
 	cfg := Config{Path: t.TempDir(), MaxBytes: 1 << 20}
 	f := start(t, cfg)
 	f.consumer("old")
-	c := f.consumer("new")
+	f.consumer("new")
 	f.append(1, 10)
 	f.stop()
 
 	f = start(t, cfg)
 	f.Claim([]string{"new"})
-	c = f.consumer("new")
+	c := f.consumer("new")
 	want(t, c, 1, 10, 100)
 	ack(t, c, 10)
 	queues := func() (all string) {
