@@ -260,10 +260,10 @@ function init(conf)
   local headers = { "Content-Type: application/json", "Authorization: Basic " .. (mime.b64("u:p")) }
   local _, body = sc.post(conf, "/_index_template/c", nil, headers, function(code) return code == 200 end)
   if not broker.json_decode(body).found then sc.post(conf, "/_index_template/c", broker.json_encode({ priority = 200 }), headers, function(code) return code == 200 end, "PUT") end
-  sc.new(conf, function(e) return broker.json_encode({ v = e.cache.metrics.load1.value, max = e.cache.metrics.load1.max }) .. "\n" end, function(queue)
+  sc.new(conf, function(e) return broker.json_encode({ e.cache.metrics.load1.value, e.cache.metrics.load1.max }) .. "\n" end, function(queue)
     return (sc.post(conf, "/_bulk", table.concat(queue), headers, function(code) return code == 200 end))
   end)
-end`, 200, `{"found":false}`, "GET /_index_template/c [Basic dTpw]\nPUT /_index_template/c [Basic dTpw] {\"priority\":200}\nPOST /_bulk [Basic dTpw] {\"v\":0.5,\"max\":nan}"},
+end`, 200, `{"found":false}`, "GET /_index_template/c [Basic dTpw]\nPUT /_index_template/c [Basic dTpw] {\"priority\":200}\nPOST /_bulk [Basic dTpw] [0.5,nan]"},
 	{"elasticsearch/elastic-neb-apiv1", "i w F", "socket.http ssl.https ltn12 mime broker.json_encode broker.parse_perfdata broker_cache.get_hostname broker_cache.get_service_description", `local http, https, ltn12, mime = require "socket.http", require "ssl.https", require "ltn12", require "mime"
 local c
 function init(conf) c = conf end
