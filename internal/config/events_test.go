@@ -148,7 +148,7 @@ func TestMistakesOfConnectors(t *testing.T) {
 	f(one(`, parameters: {a: "${NO_SUCH}"}`), "the environment has no variable")
 	f(one(", categories: [storag]"), `weir.yaml:1:52: cannot use "storag" for connectors[0].categories[0]: it must be "all", "bam", "bbdo", "correlation", "dumper", "extcmd", "generator", "internal", "local", "neb" or "storage", or one of their events, such as neb:service_status; did you mean "storage"?`)
 	f(one(", categories: [neb:host_statu]"), `cannot use "neb:host_statu" for connectors[0].categories[0]: there is no such category or event; did you mean "neb:host_status"?`)
-	f(one(", bbdo_version: 2"), `it must be "3.0.1", "3.0.0" or "2.0.0"`)
+	f(one(", bbdo_version: 2"), `it must be "3.0.1", "3.0.0" or "2.0.0"; did you mean "2.0.0"?`)
 	f(`sources: {bbdo: [{listen: "udp://:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://:5669"?`)
 	f(`sources: {bbdo: [{listen: "tcp://:5669", tls: {mode: required}}]}`, "without cert and key")
 	f(`sources: {bbdo: [{listen: "tcp://:5669"}, {listen: "tcp://:5669"}]}`, "an entry before it is the same")

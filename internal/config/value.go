@@ -49,7 +49,11 @@ func (v text) yaml() string { return quoted(*v.to) }
 func (v text) decode(d *decoder, path string, n ast.Node) {
 	s, ok := stringOf(n)
 	if !ok && v.secret {
-		d.at(place(n), "cannot use the value of "+path+": it must be text, not "+what(n)+"; write it in quotes")
+		message := "cannot use the value of " + path + ": it must be text, not " + what(n)
+		if scalar(n) {
+			message += "; write it in quotes"
+		}
+		d.at(place(n), message)
 		return
 	}
 	if !ok {
@@ -115,6 +119,9 @@ func (v choice) decode(d *decoder, path string, n ast.Node) {
 	s, _ := stringOf(n)
 	if !slices.Contains(v.words, s) {
 		reason, near := "it must be "+either(v.words), nearest(source(n), v.words)
+		if i := slices.IndexFunc(v.words, func(word string) bool { return strings.HasPrefix(word, source(n)) }); near == "" && i >= 0 && source(n) != "" {
+			near = v.words[i]
+		}
 		if near != "" && len(v.words) > 8 {
 			reason = "there is no such word for it"
 		}
