@@ -21,7 +21,7 @@ var brokerPrelude string
 
 // functions is the global broker (5.3).
 func functions(vm *lua.VM, version string) (*lua.Table, error) {
-	chunk, err := vm.Load("=broker.lua", []byte(brokerPrelude))
+	chunk, err := vm.Load("=weir/broker.lua", []byte(brokerPrelude))
 	if err != nil {
 		return nil, err
 	}

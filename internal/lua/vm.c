@@ -76,7 +76,7 @@ const char *weir_file(const lua_Debug *ar) {
 
 // Finds the innermost code of the script from a level on: not C, not the prelude.
 int weir_script_level(lua_State *L, int level, lua_Debug *ar) {
-  for (int last = level + 20; level < last && lua_getstack(L, level, ar); level++)
+  for (int last = level + 250; level < last && lua_getstack(L, level, ar); level++)
     if (lua_getinfo(L, "Sl", ar) && ar->currentline > 0 && strncmp(ar->source, WEIR_PRELUDE, sizeof WEIR_PRELUDE - 1)) return 1;
   return 0;
 }

@@ -45,6 +45,26 @@ func limit(pid int, budget Budget) {
 // residentMemory returns a function that reads how many bytes pid has in memory.
 func residentMemory(pid int) func() int64 { return func() int64 { return statm(pid, 1) } }
 
+// computes reports whether the first thread of pid is on a processor or waits for one.
+func computes(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" "))
+	return len(rest) > 0 && rest[0] == 'R'
+}
+
+// nice raises the nice value of pid's group above that of this process. That cannot be refused,
+// and lowering it again can, so errors mean nothing.
+func nice(pid, step int) {
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return
+	}
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, min(19, 20-own+step))
+}
+
 // statm reads a field of /proc/PID/statm: 1 is what is resident, 5 what is
 // writable and private. It returns bytes, 0 when there is no such process.
 func statm(pid, field int) int64 {

@@ -45,8 +45,8 @@ func FuzzTake(f *testing.F) {
 	f.Add(kindHello, []byte(`{"protocol":1}`))
 	f.Add(FirstKind, []byte("frame"))
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
-		p := newProcess(probeSpec("", DefaultBudget()), newRecorder(), new(counters), discard, limitedDiscard)
-		p.child = &child{kill: func() {}, limit: func() {}}
+		p := newProcess(probeSpec("", DefaultBudget()), newRecorder(), new(counters), discard, newLimits(discard))
+		p.child = &child{kill: func() {}, limit: func() {}, computes: func() bool { return true }, nice: func(int) {}}
 		for range 2 {
 			if err := p.take(kind, payload); err != nil && !errors.Is(err, errFrame) {
 				t.Errorf("%v", err)

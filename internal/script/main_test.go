@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,13 @@ import (
 
 // childVariable makes the test binary a child that runs a probe.
 const childVariable = "WEIR_SCRIPT_TEST_CHILD"
+
+// As in a child of the real program, calls are made by the first thread.
+func init() {
+	if os.Getenv(childVariable) != "" {
+		runtime.LockOSThread()
+	}
+}
 
 func TestMain(m *testing.M) {
 	RegisterAPI("probe", func() Host { return new(probe) })
@@ -44,8 +52,7 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	discard        = slog.New(slog.DiscardHandler)
-	limitedDiscard = telemetry.NewLimited(discard, time.Second, 1)
+	discard = slog.New(slog.DiscardHandler)
 )
 
 // What a probe can be asked to do.

@@ -29,7 +29,7 @@ func TestNode(t *testing.T) {
 		}
 		p = next(t, s.ready)
 	}
-	f("throw", `script "probe" exited with code 1: TypeError: x is not a function`)
+	f("throw", `script "probe" exited with code 1 at probe.lua: TypeError: x is not a function`)
 	f("loop", "killed: no sign of life for more than 2s")
 	if e := s.stop(); !e.Asked {
 		t.Errorf("%v", e)

@@ -23,7 +23,7 @@ type Process struct {
 	handler Handler
 	count   *counters
 	log     *slog.Logger
-	limited *telemetry.Limited // what the script prints and logs
+	limits  limits
 
 	child *child
 	out   *outbox
@@ -49,9 +49,21 @@ type Process struct {
 	raised    bool   // because of too many errors
 	failure   *Error
 	stopping  bool
+	nice      int    // steps of priority it gave up
+	greedy    bool   // it had to since it was started
 	position  string // from the last words
 	telling   bool   // output says what it is
 	output    string
+}
+
+// limits are those of the log.
+type limits struct {
+	output *telemetry.Limited // what the script prints and logs
+	errors *telemetry.Limited // what it raises: no flood of output hides it
+}
+
+func newLimits(log *slog.Logger) limits {
+	return limits{telemetry.NewLimited(log, outputPeriod, outputBurst), telemetry.NewLimited(log, outputPeriod, errorBurst)}
 }
 
 type reply struct {
@@ -59,9 +71,9 @@ type reply struct {
 	err     error
 }
 
-func newProcess(spec Spec, handler Handler, count *counters, log *slog.Logger, limited *telemetry.Limited) *Process {
+func newProcess(spec Spec, handler Handler, count *counters, log *slog.Logger, limits limits) *Process {
 	return &Process{
-		spec: spec, handler: handler, count: count, log: log, limited: limited,
+		spec: spec, handler: handler, count: count, log: log, limits: limits,
 		out: newOutbox(), ready: make(chan struct{}), done: make(chan struct{}), replies: make(map[uint32]chan reply),
 		errors: errorRate{limit: spec.Budget.Errors, begin: time.Now()},
 	}
@@ -295,13 +307,13 @@ func (p *Process) take(kind byte, payload []byte) error {
 			return err
 		}
 		p.count.noteError(e.Error(), e.Position())
-		p.say(slog.LevelWarn, "an error in the script", "error", e.Error(), "traceback", e.Traceback)
+		p.say(p.limits.errors, slog.LevelWarn, "an error in the script", "error", e.Error(), "traceback", e.Traceback)
 	case kindLog:
 		var l logLine
 		if err := decode(&l); err != nil {
 			return err
 		}
-		p.say(slog.Level(l.Level), l.Text)
+		p.say(p.limits.output, slog.Level(l.Level), l.Text)
 	case kindStopped:
 	default:
 		return fmt.Errorf("%w: unknown kind %d", errFrame, kind)
@@ -357,12 +369,12 @@ func (p *Process) line(stream, text string) {
 		}
 		p.mu.Unlock()
 	}
-	p.say(slog.LevelInfo, text, "stream", stream)
+	p.say(p.limits.output, slog.LevelInfo, text, "stream", stream)
 }
 
 // say writes to the log at a limited rate.
-func (p *Process) say(level slog.Level, text string, args ...any) {
-	missed, ok := p.limited.Allow()
+func (p *Process) say(limited *telemetry.Limited, level slog.Level, text string, args ...any) {
+	missed, ok := limited.Allow()
 	if !ok {
 		p.count.unsaid.Add(1)
 		return
@@ -396,6 +408,9 @@ func (p *Process) end(state status) {
 		e.Reason, e.Call, e.Position = "stopped", "", ""
 	default:
 		e.Reason, e.Output = fmt.Sprintf("exited with code %d", state.code), p.output
+	}
+	if e.Position == "" && e.Failure == nil && !e.Asked {
+		e.Position = p.spec.Path
 	}
 	p.exit = e
 	p.mu.Unlock()

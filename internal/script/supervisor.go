@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Handler is the daemon half of a contract. Its methods are called one at a
@@ -27,6 +25,7 @@ type Handler interface {
 const (
 	outputPeriod = 10 * time.Second // of the log's limit per script
 	outputBurst  = 100              // lines in it
+	errorBurst   = 20               // errors in it
 	healthy      = time.Minute      // without an exit, and restarts are quick again
 	patience     = 10 * time.Second // for the old version at a reload
 )
@@ -37,9 +36,11 @@ type Supervisor struct {
 	handler  Handler
 	registry *Registry
 	log      *slog.Logger
-	limited  *telemetry.Limited
+	limits   limits
 	start    starter
 	count    counters
+
+	nice int // steps of priority for the next process; of the goroutine that runs it
 
 	reloads chan reload
 	quit    chan struct{} // closed by Stop
@@ -65,7 +66,7 @@ type reload struct {
 func New(spec Spec, handler Handler, registry *Registry, log *slog.Logger) *Supervisor {
 	log = log.With("script", spec.Name)
 	return &Supervisor{
-		name: spec.Name, handler: handler, registry: registry, log: log, limited: telemetry.NewLimited(log, outputPeriod, outputBurst), start: startChild,
+		name: spec.Name, handler: handler, registry: registry, log: log, limits: newLimits(log), start: startChild,
 		reloads: make(chan reload), quit: make(chan struct{}), ended: make(chan struct{}),
 		spec: spec, state: Starting, since: time.Now(), backoff: newBackoff(spec.Budget),
 	}
@@ -179,7 +180,7 @@ func (s *Supervisor) run() {
 		var exit *Exit
 		if p == nil {
 			s.enter(Starting, nil)
-			p, exit = s.load(context.Background(), s.spec)
+			p, exit = s.load(context.Background(), s.spec, s.nice)
 		}
 		if exit == nil {
 			exit = s.live(p)
@@ -232,7 +233,7 @@ func (s *Supervisor) wait(d time.Duration) (p *Process, again bool) {
 		case <-s.quit:
 			return nil, false
 		case r := <-s.reloads:
-			p, exit := s.load(r.ctx, r.spec)
+			p, exit := s.load(r.ctx, r.spec, 0)
 			if exit == nil {
 				s.use(r.spec)
 				s.count.reloads.Add(1)
@@ -252,11 +253,12 @@ func (s *Supervisor) use(spec Spec) {
 }
 
 // load starts a process and returns it when the script has loaded, or why it has not.
-func (s *Supervisor) load(ctx context.Context, spec Spec) (*Process, *Exit) {
-	p := newProcess(spec, s.handler, &s.count, s.log, s.limited)
+func (s *Supervisor) load(ctx context.Context, spec Spec, nice int) (*Process, *Exit) {
+	p := newProcess(spec, s.handler, &s.count, s.log, s.limits)
 	if err := p.start(s.start); err != nil {
 		return nil, &Exit{Name: spec.Name, Reason: "did not start", Failure: &Error{Message: err.Error()}}
 	}
+	p.inherit(nice)
 	s.mu.Lock()
 	s.loading = p
 	s.mu.Unlock()
@@ -269,6 +271,7 @@ func (s *Supervisor) load(ctx context.Context, spec Spec) (*Process, *Exit) {
 	case <-p.ready:
 		return p, nil
 	case <-p.done:
+		s.nice = p.legacy()
 		return nil, p.exit
 	case <-ctx.Done():
 		p.condemn("killed: it did not load in time: " + ctx.Err().Error())
@@ -287,6 +290,7 @@ func (s *Supervisor) live(p *Process) *Exit {
 	for {
 		select {
 		case <-p.done:
+			s.nice = p.legacy()
 			if time.Since(began) >= healthy {
 				s.RestartSoon()
 			}
@@ -298,7 +302,7 @@ func (s *Supervisor) live(p *Process) *Exit {
 			p.stop(ctx)
 			return p.exit
 		case r := <-s.reloads:
-			next, exit := s.load(r.ctx, r.spec)
+			next, exit := s.load(r.ctx, r.spec, 0)
 			if exit != nil {
 				s.log.Error("cannot reload the script: the running version goes on", "error", exit.Error())
 				r.done <- exit

@@ -240,7 +240,7 @@ func TestSetup(t *testing.T) {
 	spec := probeSpec("", DefaultBudget())
 	spec.Command = []string{"sh", "-c", "exec 3>&-; exec sleep 1000"}
 	s = supervise(t, spec, nil)
-	if e := next(t, s.exits); e.Error() != `script "probe" killed: it hung up and did not end` {
+	if e := next(t, s.exits); e.Error() != `script "probe" killed: it hung up and did not end at probe.lua` {
 		t.Errorf("%v", e)
 	}
 	s.stop()
@@ -248,14 +248,14 @@ func TestSetup(t *testing.T) {
 	spec.Budget.Hard = 300 * time.Millisecond
 	spec.Command = []string{"sleep", "1000"}
 	s = supervise(t, spec, nil)
-	if e := next(t, s.exits); e.Error() != `script "probe" killed: no sign of life for more than 300ms` {
+	if e := next(t, s.exits); e.Error() != `script "probe" killed: no sign of life for more than 300ms at probe.lua` {
 		t.Errorf("%v", e)
 	}
 	s.stop()
 
 	spec.Command = []string{"sh", "-c", "echo 'TypeError: x is not a function' >&2; echo '    at main.js:3' >&2; exit 1"}
 	s = supervise(t, spec, nil)
-	if e := next(t, s.exits); e.Error() != `script "probe" exited with code 1: TypeError: x is not a function` {
+	if e := next(t, s.exits); e.Error() != `script "probe" exited with code 1 at probe.lua: TypeError: x is not a function` {
 		t.Errorf("%v", e)
 	}
 	s.stop()

@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"log/slog"
 	"regexp"
 	"time"
 )
@@ -10,6 +11,15 @@ const (
 	slowestLook = time.Second // between two looks at a process
 	memoryLook  = 250 * time.Millisecond
 	fastestLook = 20 * time.Millisecond
+)
+
+// A call that computes for longer than longCall whenever somebody looks makes its process give way
+// to others by niceStep each time, up to niceMost: a script that never ends a call must not take
+// the processors from those beside it. Loading, which may be long, does not count.
+const (
+	longCall = 200 * time.Millisecond
+	niceStep = 5
+	niceMost = 20
 )
 
 // telling are the lines of output by which runtimes say why they end.
@@ -93,6 +103,9 @@ func (p *Process) hearPong(q pong) error {
 		p.count.interrupts.Add(1)
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
+	if running > longCall && q.Name != "setup" && p.child.computes() {
+		p.giveWay()
+	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
 		p.condemnForErrors(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, cutShort(p.count.lastError().Message)))
 	}
@@ -103,6 +116,42 @@ func (p *Process) hearPong(q pong) error {
 		p.child.kill()
 	}
 	return nil
+}
+
+// giveWay lowers the priority of the process by a step.
+func (p *Process) giveWay() {
+	p.mu.Lock()
+	first := !p.greedy
+	p.greedy = true
+	p.nice = min(p.nice+niceStep, niceMost)
+	step := p.nice
+	p.mu.Unlock()
+	p.child.nice(step)
+	if first {
+		p.say(p.limits.output, slog.LevelInfo, "a call computes for long: the script gives way to others")
+	}
+}
+
+// inherit lets the process begin with the priority of one before it.
+func (p *Process) inherit(step int) {
+	if step == 0 {
+		return
+	}
+	p.mu.Lock()
+	p.nice = step
+	p.mu.Unlock()
+	p.child.nice(step)
+}
+
+// legacy is the priority the next process of the script begins with: one that did nothing to
+// deserve it is better off than this one.
+func (p *Process) legacy() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.greedy {
+		return p.nice
+	}
+	return max(0, p.nice-niceStep)
 }
 
 // condemn notes why the process is to be killed. The first reason stands.

@@ -1,0 +1,48 @@
+package script
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stepsDown is how much less of the processors a process gets than this one.
+func stepsDown(t *testing.T, pid int) int {
+	t.Helper()
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	if err != nil {
+		return -1 // it has ended
+	}
+	return own - theirs // the system counts from the other end
+}
+
+func TestPriority(t *testing.T) {
+	s := supervise(t, probeSpec("", Budget{Hard: 3 * time.Second, RestartMin: time.Millisecond}), nil)
+	p := next(t, s.ready)
+	pid := s.Stats().PID
+	if n := stepsDown(t, pid); n != 0 {
+		t.Errorf("at first %d steps", n)
+	}
+	send(t, p, forever, "")
+	deadline := time.Now().Add(20 * time.Second)
+	for stepsDown(t, pid) < niceStep {
+		if time.Now().After(deadline) {
+			t.Fatal("a call that computes for long keeps its priority")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	next(t, s.exits)
+	p = next(t, s.ready)
+	if n := stepsDown(t, s.Stats().PID); n < niceStep {
+		t.Errorf("the next process begins with %d steps", n)
+	}
+	if n := p.legacy(); n < 0 || n > niceMost-niceStep {
+		t.Errorf("one that did nothing leaves %d steps", n)
+	}
+	s.stop()
+}
