@@ -81,6 +81,15 @@ func (s *Stream) Verify(ctx context.Context) (*Report, error) {
 		if len(messages) == 0 {
 			break
 		}
+		if messages[0].sequence > next {
+			now, err := l.state(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("cannot verify the stream from message %d on: %w", next, err)
+			}
+			if now.FirstSeq > next { // purged meanwhile, since nobody needs it: what follows need not continue it
+				r.sequence = 0
+			}
+		}
 		for _, m := range messages {
 			r.add(m)
 		}
@@ -105,7 +114,8 @@ func VerifyFiles(path, name string) (*Report, error) {
 		for i, b := range all {
 			content, err := os.ReadFile(b.path)
 			if os.IsNotExist(err) {
-				continue // purged meanwhile
+				r.sequence = 0 // purged meanwhile, with all before it
+				continue
 			}
 			if err != nil {
 				return nil, fmt.Errorf("cannot verify the stream: %w", err)
