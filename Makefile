@@ -57,7 +57,8 @@ deps:
 	[ -n "$$missing" ] || exit 0; \
 	$(call install,$$missing,a C compiler and LuaJIT to run Lua scripts)
 
-# node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour; influxd: an example writes to it.
+# node and npm: tests run the real StatsD beside Weir; nc and curl: the README's tour; influxd: an example writes to it;
+# softflowd exports what Weir counts, and nfdump counts the same.
 deps-test: deps
 	@missing=; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
@@ -65,8 +66,10 @@ deps-test: deps
 	command -v nc >/dev/null || missing="$$missing netcat-openbsd"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v influxd >/dev/null || missing="$$missing influxdb"; \
+	command -v softflowd >/dev/null || missing="$$missing softflowd"; \
+	command -v nfcapd >/dev/null || missing="$$missing nfdump"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB to write to)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB to write to; softflowd to export flows and nfdump to count them)
 
 # influxd: one of the scripts writes to it; the folder: the other ones write to it when nothing tells them another.
 deps-contracts: deps
