@@ -33,7 +33,7 @@ type endpoint struct {
 	code     int
 	reply    string
 	tcp      net.Listener
-	received sync.WaitGroup // connections of TCP
+	received chan struct{} // a connection of TCP has ended
 }
 
 func (e *endpoint) add(head, body string) {
@@ -92,7 +92,7 @@ func (e *endpoint) serve() {
 		if err != nil {
 			return
 		}
-		e.received.Go(func() {
+		go func() {
 			defer c.Close()
 			var got strings.Builder
 			r := bufio.NewReader(c)
@@ -107,7 +107,8 @@ func (e *endpoint) serve() {
 				_, _ = io.WriteString(c, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 			}
 			e.add("", strings.ReplaceAll(got.String(), "\r\n", "\n"))
-		})
+			e.received <- struct{}{}
+		}()
 	}
 }
 
@@ -576,7 +577,7 @@ func TestScriptRows(t *testing.T) {
 	key, keyFile := googleKey(t)
 	for _, row := range scriptRows {
 		t.Run(row.name, func(t *testing.T) {
-			e := &endpoint{code: row.code, reply: row.reply}
+			e := &endpoint{code: row.code, reply: row.reply, received: make(chan struct{}, 10)}
 			plain, secure := httptest.NewServer(e), httptest.NewTLSServer(e)
 			defer plain.Close()
 			defer secure.Close()
@@ -660,7 +661,9 @@ func TestScriptRows(t *testing.T) {
 				}
 				return
 			}
-			e.received.Wait()
+			if row.name == "elasticsearch/elastic-metrics-apiv1" || strings.HasPrefix(row.name, "ndo/") {
+				<-e.received
+			}
 			got := strings.Join(e.requests, "\n")
 			if strings.Contains(row.name, "bigquery") {
 				got = checkAssertion(t, got, key)
