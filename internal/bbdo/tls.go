@@ -42,6 +42,12 @@ type TLS struct {
 	RequireClientCert bool
 }
 
+// Check reads the files, and returns an error that says what is wrong with one.
+func (t TLS) Check(accepting bool) error {
+	_, err := t.config(accepting, "")
+	return err
+}
+
 // config reads the files. It returns nil when TLS is off.
 func (t TLS) config(accepting bool, host string) (*tls.Config, error) {
 	switch t.Mode {

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +23,12 @@ func TestConnectors(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("hush\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	authorities := filepath.Join(dir, "ca.pem")
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	if err := os.WriteFile(authorities, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "weir.yaml")
 	text := `
 sources:
@@ -34,7 +42,7 @@ sources:
       retry_interval: 2s
       keepalive_interval: 10s
       keepalive_count: 3
-      tls: {mode: required, ca: ca.pem, hostname: poller}
+      tls: {mode: required, ca: ` + authorities + `, hostname: poller}
 stream: {max_size: 1GiB, max_age: 1d, drop_oldest: true}
 connectors:
   - name: influx
@@ -74,7 +82,7 @@ connectors:
 	dialer := BBDO{
 		Connect: statsd.Listen{Network: "tcp", Address: "lyon:5669"}, Version: "2.0.0", Synthesize: true,
 		Config: bbdo.Config{
-			TLS: bbdo.TLS{Mode: bbdo.TLSRequired, CA: "ca.pem", Hostname: "poller"}, AckLimit: 10, MaxEvent: 1 << 20, NegotiationTimeout: 5 * time.Second,
+			TLS: bbdo.TLS{Mode: bbdo.TLSRequired, CA: authorities, Hostname: "poller"}, AckLimit: 10, MaxEvent: 1 << 20, NegotiationTimeout: 5 * time.Second,
 			RetryInterval: 2 * time.Second, KeepaliveInterval: 10 * time.Second, KeepaliveCount: 3,
 		},
 	}
@@ -148,6 +156,7 @@ func TestMistakesOfConnectors(t *testing.T) {
 	f(one(`, parameters: {a: "${NO_SUCH}"}`), "the environment has no variable")
 	f(one(", categories: [storag]"), `weir.yaml:1:52: cannot use "storag" for connectors[0].categories[0]: it must be "all", "bam", "bbdo", "correlation", "dumper", "extcmd", "generator", "internal", "local", "neb" or "storage", or one of their events, such as neb:service_status; did you mean "storage"?`)
 	f(one(", categories: [neb:host_statu]"), `cannot use "neb:host_statu" for connectors[0].categories[0]: there is no such category or event; did you mean "neb:host_status"?`)
+	f(`sources: {bbdo: [{connect: "tcp://a:5669", bbdo_version: 2.5}]}`, `cannot use "2.5" for sources.bbdo[0].bbdo_version: it must be "", "3.0.1", "3.0.0" or "2.0.0"`)
 	f(one(", bbdo_version: 2"), `it must be "3.0.1", "3.0.0" or "2.0.0"; did you mean "2.0.0"?`)
 	f(`sources: {bbdo: [{listen: "udp://:5669"}]}`, `it must be tcp://HOST:PORT; did you mean "tcp://:5669"?`)
 	f(`sources: {bbdo: [{listen: "tcp://:5669", tls: {mode: required}}]}`, "without cert and key")

@@ -28,6 +28,12 @@ func (c *Config) readFiles() error {
 		}
 		t.Certificate = certificate
 	}
+	for i, b := range c.Events.BBDO {
+		if err := b.TLS.Check(!b.Connects()); err != nil {
+			path := fmt.Sprintf("sources.bbdo[%d].tls", i)
+			failed = append(failed, c.Fail(path, fmt.Errorf("cannot use %s: %w", path, err)))
+		}
+	}
 	if len(failed) > 0 {
 		return failed
 	}

@@ -67,6 +67,8 @@ func TestMistakesInFiles(t *testing.T) {
 	f("http: {token_file: "+write("two", "a\nb")+"}", `weir.yaml:1:20: cannot use "two" for http.token_file: the file has more than one line or control characters`)
 	f("http: {tls: {cert: "+write("cert", "x")+", key: "+filepath.Join(dir, "none")+"}}",
 		`weir.yaml:1:13: cannot use the certificate "cert" with the key "none": open none: no such file or directory`)
+	f("sources: {bbdo: [{connect: 'tcp://a:1', tls: {mode: required, ca: "+filepath.Join(dir, "none")+"}}]}",
+		`weir.yaml:1:46: cannot use sources.bbdo[0].tls: cannot read certificates of authorities: open none: no such file or directory`)
 	if _, err := Load(filepath.Join(dir, "missing.yaml")); err == nil || !strings.HasSuffix(err.Error(), "missing.yaml: cannot read the configuration: no such file or directory") {
 		t.Error(err)
 	}

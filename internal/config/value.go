@@ -116,8 +116,8 @@ func (v choice) kind() string {
 func (v choice) yaml() string { return quoted(*v.to) }
 
 func (v choice) decode(d *decoder, path string, n ast.Node) {
-	s, _ := stringOf(n)
-	if !slices.Contains(v.words, s) {
+	s, isText := stringOf(n)
+	if !isText || !slices.Contains(v.words, s) { // 2.5 is a number
 		reason, near := "it must be "+either(v.words), nearest(source(n), v.words)
 		if i := slices.IndexFunc(v.words, func(word string) bool { return strings.HasPrefix(word, source(n)) }); near == "" && i >= 0 && source(n) != "" {
 			near = v.words[i]
