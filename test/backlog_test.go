@@ -409,3 +409,46 @@ func TestStreamFull(t *testing.T) {
 	}
 	b.stop()
 }
+
+// A slow connector, one that is stuck, and one whose endpoint is down, beside a fast
+// one: each has a position of its own, and neither intake nor the fast one waits.
+func TestSlowConnector(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "slow.lua", `
+function init() end
+function write(event)
+  local until_ = os.clock() + 0.002
+  while os.clock() < until_ do end
+  return true
+end
+`)
+	writeFile(t, dir, "stuck.lua", `
+function init() end
+function write() while true do end end
+`)
+	b := startBacklog(t, dir, backlogConfig("max_size: 64MiB", "fast")+`
+  - {name: slow, script: slow.lua, queue_size: 100}
+  - {name: stuck, script: stuck.lua, queue_size: 100, call_timeout: 1m}
+`)
+	b.up("fast")
+	b.send(20000)
+	if n := len(b.arrived("fast")); n != 20000 {
+		t.Errorf("%d events arrived", n)
+	}
+	q, _ := b.queue("fast")
+	slow, _ := b.queue("slow")
+	stuck, _ := b.queue("stuck")
+	far, _ := b.queue("far")
+	if q.Events != 0 || far.Events < 20000 || stuck.Events < 20000 || slow.Events == 0 || slow.Acknowledged == 0 || slow.Events >= stuck.Events {
+		t.Errorf("fast %+v\nfar %+v\nslow %+v\nstuck %+v", q, far, slow, stuck)
+	}
+	if far.Unacknowledged != 500 || slow.Unacknowledged > 100 || stuck.Unacknowledged > 100 {
+		t.Errorf("more taken than allowed: far %+v\nslow %+v\nstuck %+v", far, slow, stuck)
+	}
+	b.up("far")
+	if n := len(b.arrived("far")); n != 20000 {
+		t.Errorf("%d events arrived", n)
+	}
+	b.accounted(t, "bbdo", "stream", "stream.connector.fast", "stream.connector.far", "stream.connector.slow", "stream.connector.stuck", "connector.fast", "connector.far", "connector.slow")
+	b.kill() // the end of a stuck script takes its time
+}
