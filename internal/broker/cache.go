@@ -87,10 +87,12 @@ type Cache struct {
 	bas, bvs      map[uint64]event.Event
 	relations     map[uint64][]uint64 // BA to its BVs, ascending
 
-	version  uint64 // grows with every change but that of a status
-	tracks   bool   // the ids whose names have changed are kept:
-	hostIDs  []uint64
-	pairs    []pair
+	version      uint64 // grows with every change but that of a status
+	tracks       bool   // the ids whose names have changed are kept:
+	hostIDs      []uint64
+	pairs        []pair
+	settingsOnly bool // statuses are not kept
+
 	names    map[string]string // the names of groups, each kept once
 	journal  *frameWriter      // what changed since the last Flush of the file, or nil
 	rounds   map[uint32]uint32 // of ForgetDeleted, by poller: the round of a configuration that is being sent; or nil
@@ -132,6 +134,11 @@ func NewCache(log *slog.Logger) *Cache {
 		warnings:      telemetry.NewLimited(log, time.Minute, 10),
 	}
 }
+
+// WithoutStatuses makes the cache keep no statuses, for users that ask for nothing but
+// names and settings: they are most of its memory. Statuses of unknown objects are
+// counted all the same. It is called before the first event.
+func (c *Cache) WithoutStatuses() { c.settingsOnly = true }
 
 // Stats returns the figures of the cache as of now.
 func (c *Cache) Stats() Stats {

@@ -635,3 +635,18 @@ func TestStatusOfManyServices(t *testing.T) {
 		t.Errorf("%d statuses of unknown services are counted, want 100", c.counts.Unknown)
 	}
 }
+
+func TestWithoutStatuses(t *testing.T) {
+	c := NewCache(slog.New(slog.DiscardHandler))
+	c.WithoutStatuses()
+	c.Update(makeEvent(t, pbService, "host_id", 1, "service_id", 2, "description", "disk", "enabled", true, "check_interval", 5))
+	c.Update(makeEvent(t, pbServiceStatus, "host_id", 1, "service_id", 2, "state", 2, "output", "full"))
+	c.Update(makeEvent(t, pbServiceStatus, "host_id", 1, "service_id", 3, "state", 2))
+	r := c.Service(1, 2)
+	if r == nil || string(r.Get("description").Text()) != "disk" || r.Get("check_interval").Int() != 5 || len(r.Get("output").Text()) > 0 {
+		t.Errorf("%v", r)
+	}
+	if n := c.counts.Unknown; n != 1 {
+		t.Errorf("%d unknown, want 1", n)
+	}
+}

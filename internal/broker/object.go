@@ -233,10 +233,12 @@ func (c *Cache) status(o *object, e *event.Event) bool {
 		c.counts.Refused++
 		return true
 	}
-	if spare := cap(o.status) - size; spare < 0 || spare > 1024+size {
+	if c.settingsOnly {
+		size = 0
+	} else if spare := cap(o.status) - size; spare < 0 || spare > 1024+size {
 		o.status = make([]byte, 0, (size+size/16+31)&^31)
 	}
-	o.status = append(o.status[:0], e.Payload...)
+	o.status = append(o.status[:0], e.Payload[:size]...)
 	o.statusType = e.Type
 	if o.more != nil {
 		o.more.status, o.more.scheduled = o.more.status[:0], false

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,10 @@ type host struct {
 	settled time.Time // when it was told
 }
 
+// collectAt is by how many per cent the heap may grow before it is collected. Most of it
+// is a cache whose buffers are used again, so there is little to collect.
+const collectAt = 30
+
 // settleEvery is how often the daemon is told of acknowledgements within a frame.
 const settleEvery = 5 * time.Millisecond
 
@@ -51,6 +56,7 @@ func (h *host) Setup(payload []byte, out *script.Writer) error {
 		return fmt.Errorf("cannot read the setup: %w", err)
 	}
 	h.out = out
+	debug.SetGCPercent(collectAt)
 	h.script = newScript(setup, h)
 	h.script.settle = h.settleSoon
 	h.loaded.Store(h.script) // before it loads, which may take for ever: the daemon asks where it is

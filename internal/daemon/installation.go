@@ -29,6 +29,7 @@ type installation struct {
 
 func newInstallation(name string, reg *telemetry.Registry, log *slog.Logger) *installation {
 	i := &installation{name: name, cache: broker.NewCache(log)}
+	i.cache.WithoutStatuses() // synthesizer and points use none
 	i.points = broker.NewPoints(i.cache, pointsStep, reg)
 	if name != "" {
 		i.points.Prefix(name + "/")
