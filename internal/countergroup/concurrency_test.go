@@ -217,3 +217,28 @@ func (s *secondsOnly) Window(w *Window) {
 	defer s.mu.Unlock()
 	s.windows = append(s.windows, len(w.Rows))
 }
+
+// Updates of keys that are known allocate nothing, whoever watches.
+func TestUpdatesDoNotAllocate(t *testing.T) {
+	b := newBench(t, Config{}, Definition{Meters: top(3, meters(MeterTypes()...))})
+	g := b.group("G")
+	b.Watch(g, true, true)
+	keys := make([][]byte, 200)
+	for i := range keys {
+		keys[i] = fmt.Appendf(nil, "key%d", i)
+	}
+	meters, values := []int{0, 1, 2, 3, 4, 5, 6, 7}, make([]float64, 8)
+	count := func() {
+		for _, key := range keys {
+			b.batch.AddRow(g, key, meters, values)
+			b.batch.Add(g, key, 1, 5)
+		}
+		b.batch.Send()
+	}
+	b.Tick(60)
+	b.Tick(61)
+	count()
+	if n := testing.AllocsPerRun(20, count); n != 0 {
+		t.Errorf("%v allocations for %d updates", n, 9*len(keys))
+	}
+}

@@ -57,6 +57,7 @@ type Engine struct {
 	finished bool
 	refs     []ref
 	rows     []Row
+	most     int // rows of the largest group since the last flush
 
 	flushed   atomic.Int64 // the end of the last window
 	flushTook atomic.Int64 // nanoseconds of the last flush, stages included
@@ -161,6 +162,9 @@ func (e *Engine) Start(context.Context) error {
 // Stop ends the ticking and flushes the windows that have not ended, as of their end. Producers are to be stopped before. It
 // returns the error of ctx when the stages take longer than ctx allows.
 func (e *Engine) Stop(ctx context.Context) error {
+	if e.stop == nil {
+		return nil // never started
+	}
 	close(e.stop)
 	select {
 	case <-e.stopped:

@@ -23,6 +23,15 @@ type tableCut struct {
 	refused          []float64
 }
 
+// owners is how many rows there are.
+func (c *groupCut) owners() int {
+	n := 0
+	for i := range c.tables {
+		n += len(c.tables[i].slab.owners)
+	}
+	return n
+}
+
 func (c *tableCut) key(number uint32) string {
 	return c.entries[number/blockEntries][number%blockEntries].key
 }
@@ -205,6 +214,7 @@ func (e *Engine) deliverSecond(c *groupCut, t int64) {
 		}
 		return r.row
 	}
+	e.refs = slices.Grow(e.refs, c.owners())
 	isNew := make(map[ref]struct{})
 	for i := range c.tables {
 		part := &c.tables[i]
@@ -223,6 +233,7 @@ func (e *Engine) deliverSecond(c *groupCut, t int64) {
 	}
 	key := func(r ref) string { return c.tables[r.table].key(number(r)) }
 	sorted(e.refs, key)
+	e.rows = slices.Grow(e.rows, len(e.refs))
 	for _, r := range e.refs {
 		row := Row{Key: key(r), New: !c.tables[r.table].updates}
 		if !row.New {
@@ -246,13 +257,18 @@ func undropped(rows []Row) []Row {
 	return slices.DeleteFunc(rows, func(r Row) bool { return r.dropped })
 }
 
-// forgetRows lets go the keys of the rows, and the room when it is large.
+// forgetRows lets go the keys of the rows.
 func (e *Engine) forgetRows() {
-	const large = 100_000
-	if len(e.rows) > large {
+	e.most = max(e.most, len(e.rows))
+	clear(e.rows)
+}
+
+// trim lets go the room for rows when all of the groups together have not needed a quarter of it since the last flush.
+func (e *Engine) trim() {
+	if cap(e.rows) > 4*e.most+1000 || cap(e.refs) > 4*e.most+1000 {
 		e.rows, e.refs = nil, nil
 	}
-	clear(e.rows)
+	e.most = 0
 }
 
 // flush hands the buckets that end at t to the stages.
@@ -268,6 +284,7 @@ func (e *Engine) flush(buckets []groupCut, t int64, all bool) {
 	for _, s := range e.stages {
 		s.EndFlush(t)
 	}
+	e.trim()
 	e.flushTook.Store(int64(time.Since(start)))
 }
 
@@ -302,6 +319,7 @@ func (e *Engine) collect(c *groupCut) {
 	totals := slices.Clone(l.empty)
 	seconds := float64(c.state.bucket)
 	active := false
+	e.refs = slices.Grow(e.refs, c.owners())
 	lists := slices.ContainsFunc(c.state.group.Meters, func(m Meter) bool { return m.Top > 0 })
 	for i := range c.tables {
 		part := &c.tables[i]

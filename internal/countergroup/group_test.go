@@ -220,3 +220,21 @@ func TestBuiltin(t *testing.T) {
 		seen[g.Kind+guid] = true
 	}
 }
+
+func FuzzParseGUID(f *testing.F) {
+	f.Add("{4cd742b1-c1ca-4708-be78-0fca2eb01a86}")
+	f.Add("{}")
+	f.Add("{4cd742b1-c1ca-4708-be78-0fca2eb01a8\xff}")
+	f.Fuzz(func(t *testing.T, s string) {
+		guid, err := ParseGUID(s)
+		if err != nil {
+			if guid != "" || len(err.Error()) > 500 {
+				t.Errorf("%q gives %q and %v", s, guid, err)
+			}
+			return
+		}
+		if again, err := ParseGUID(strings.ToLower(guid)); again != guid || err != nil || !strings.EqualFold(guid, s) {
+			t.Errorf("%q gives %q, which gives %q, %v", s, guid, again, err)
+		}
+	})
+}

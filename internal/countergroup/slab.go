@@ -7,7 +7,10 @@ type slab struct {
 	owners []uint32 // by row: the entry it belongs to
 }
 
-const pieceRows = 64
+const (
+	pieceRows  = 64
+	manyPieces = 16
+)
 
 func (s *slab) row(i uint32, width int) []float64 {
 	at := int(i%pieceRows) * width
@@ -23,7 +26,16 @@ func (s *slab) add(owner uint32, width int, spare *[][]float64) uint32 {
 			(*spare)[n-1] = nil
 			*spare = (*spare)[:n-1]
 		} else {
-			s.pieces = append(s.pieces, make([]float64, pieceRows*width))
+			n := 1
+			if len(s.pieces) >= manyPieces { // many at once fill whole pages, of which one leaves a part unused
+				n = manyPieces
+			}
+			room := make([]float64, n*pieceRows*width)
+			for i := range n {
+				at := i * pieceRows * width
+				*spare = append(*spare, room[at:at+pieceRows*width:at+pieceRows*width])
+			}
+			return s.add(owner, width, spare)
 		}
 	}
 	s.owners = append(s.owners, owner)

@@ -66,13 +66,13 @@ func (e *Engine) Top(g *Group, meter, n int) Table {
 
 // Stats are the figures of one group.
 type Stats struct {
-	Group                     *Group
-	Keys                      int   // held
-	Created, Pruned           int64 // keys taken in and forgotten, ever
-	Refused                   int64 // updates for whose keys there was no room; they are in the totals
-	HighWater, LowWater       int
-	Bucket, TopperBucket      int // seconds, after rounding
-	WatchUpdates, WatchedKeys bool
+	Group                       *Group
+	Keys                        int   // held
+	Created, Pruned             int64 // keys taken in and forgotten, ever
+	Refused                     int64 // updates for whose keys there was no room; they are in the totals
+	HighWater, LowWater         int
+	Bucket, TopperBucket        int // seconds, after rounding
+	WatchedUpdates, WatchedKeys bool
 }
 
 // Stats returns the figures of all groups, in the order of registration.
@@ -83,7 +83,7 @@ func (e *Engine) Stats() []Stats {
 		all = append(all, Stats{
 			Group: g, Keys: int(s.keys.Load()), Created: s.created.Load(), Pruned: s.pruned.Load(), Refused: s.refused.Load(),
 			HighWater: s.high, LowWater: s.low, Bucket: int(s.bucket), TopperBucket: int(s.topper),
-			WatchUpdates: s.watchers[0].Load() > 0, WatchedKeys: s.watchers[1].Load() > 0,
+			WatchedUpdates: s.watchers[0].Load() > 0, WatchedKeys: s.watchers[1].Load() > 0,
 		})
 	}
 	return all
