@@ -104,11 +104,11 @@ func groupsSection(g *Groups) section {
 type datagrams struct{ to *statsd.Listen }
 
 func (datagrams) kind() string   { return "`udp://HOST:PORT`, `udp4://HOST:PORT` or `udp6://HOST:PORT`" }
-func (v datagrams) yaml() string { return listen{v.to}.yaml() }
+func (v datagrams) yaml() string { return listen(v).yaml() }
 
 func (v datagrams) decode(d *decoder, path string, n ast.Node) {
 	before := len(d.errors)
-	listen{v.to}.decode(d, path, n)
+	listen(v).decode(d, path, n)
 	if len(d.errors) == before && v.to.Network[:3] != "udp" {
 		suggestion := ""
 		if v.to.Network == "tcp" {
