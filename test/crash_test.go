@@ -210,7 +210,11 @@ function init(conf)
   endpoint:write("-------\n")
 end
 function write(event)
-  endpoint:write(string.format("%07d\n", event.output))
+  local ok, why = endpoint:write(string.format("%07d\n", event.output))
+  if not ok then
+    broker_log:error(0, "cannot write to the endpoint: " .. tostring(why))
+    os.exit(1)
+  end
   n = n + 1
   return n % 100 == 0
 end
@@ -365,7 +369,8 @@ func arrived(t *testing.T, path string, events int64) (lines int64) {
 	seen := int64(0) // events 0..seen-1 have arrived
 	before := int64(-1)
 	for line := range strings.Lines(string(content)) {
-		if line == "-------\n" { // a new process
+		if line == "-------\n" { // a new process begins at some event that came before, or the next one
+			before = seen - 1
 			continue
 		}
 		n, err := strconv.ParseInt(strings.TrimSuffix(line, "\n"), 10, 64)
