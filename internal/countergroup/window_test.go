@@ -346,6 +346,13 @@ func TestClockJumps(t *testing.T) {
 	b.Tick(1_000_020)
 	b.expect("flush 1260", "window G 1200-1260 a=[3] SYS:GROUP_TOTALS=[3]", "window H 1200-1260 b=[4] SYS:GROUP_TOTALS=[4]", "end 1260",
 		"flush 1000020", "window G 999960-1000020 a=[5] SYS:GROUP_TOTALS=[5]", "end 1000020")
+	b.Tick(1_000_020 + 600) // ten windows are not skipped
+	if len(b.calls) != 10*3+2 {
+		t.Errorf("%q", b.calls)
+	}
+	b.calls = nil
+	b.Tick(1_000_620 + 601)
+	b.expect("flush 1000680", "window G 1000620-1000680", "window H 1000500-1000680", "end 1000680")
 	if !strings.Contains(b.log.String(), "jumped forward") {
 		t.Errorf("log: %s", b.log.String())
 	}
