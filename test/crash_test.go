@@ -338,7 +338,7 @@ func TestKillConnector(t *testing.T) {
 	}
 	lines := arrived(t, endpoint, load.next)
 	t.Logf("%d kills of the daemon, %d of the script; %d events, %d in the stream (%d sent again by the poller), %d at the endpoint", daemons, scripts, load.next, events, events-load.next, lines)
-	if again := events - load.next; again < 0 || again > int64(daemons)*crashWindow {
+	if again := events - load.next; again < 0 || again > int64(daemons)*(crashWindow+crashBatch) {
 		t.Errorf("%d events are in the stream twice after %d kills", again, daemons)
 	}
 	if again := lines - events; again < 0 || again > int64(daemons+scripts)*crashQueue {
@@ -380,7 +380,7 @@ func arrived(t *testing.T, path string, events int64) (lines int64) {
 		if n > before+1 {
 			t.Fatalf("event %d follows %d", n, before)
 		}
-		if before-n > crashWindow+crashQueue {
+		if before-n > crashWindow+crashBatch+crashQueue {
 			t.Errorf("event %d comes again after %d", n, before)
 		}
 		seen, before = max(seen, n+1), n

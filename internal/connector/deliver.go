@@ -31,8 +31,9 @@ type queue struct {
 	pending int    // events delivered and not acknowledged
 	given   int    // of them, those the script has seen
 
-	segment []byte // converted events
-	ends    []int  // offset in the batch after each event of the segment
+	segment   []byte // converted events
+	converter event.Converter
+	ends      []int // offset in the batch after each event of the segment
 }
 
 type batch struct {
@@ -153,18 +154,18 @@ func (s *Script) take(b *batch) ([]byte, error) {
 	return s.segment, it.Err()
 }
 
-// convert returns an event in the generation the script gets. What has no such
-// form stays as it is, and is passed over because its type is not defined.
+// convert returns an event in the generation the script gets; its payload holds
+// until the next call. What has no such form stays as it is, and is passed over
+// because its type is not defined.
 func (s *Script) convert(e event.Event) event.Event {
-	r, err := event.Decode(e)
+	converted, ok, err := s.converter.Convert(e, s.family, s.cache)
 	if err != nil {
 		s.out.Error(err)
+	}
+	if !ok {
 		return e
 	}
-	if r = event.Convert(r, s.family, s.cache); r == nil {
-		return e
-	}
-	return r.Encode()
+	return converted
 }
 
 // configures reports whether an event is of a dump of the configuration, rather

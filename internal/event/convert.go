@@ -21,23 +21,56 @@ type Objects interface {
 // r is not changed, but the result may share text and lists with it. known may be
 // nil; then the configuration members of a legacy status keep their defaults.
 func Convert(r *Record, to Family, known Objects) *Record {
-	from := r.Descriptor
-	if from.Family == to {
+	if r.Descriptor.Family == to {
 		return r
 	}
-	pair, ok := Pair(from.Type)
-	if !ok {
+	out := new(Record)
+	if !out.convert(r, known) {
 		return nil
 	}
-	out := NewRecord(Lookup(pair))
-	out.Source, out.Destination = r.Source, r.Destination
-	mappingBetween(from, out.Descriptor).apply(r, out)
-	if to == Protobuf {
+	return out
+}
+
+// convert makes out the other form of r, and reports false when there is none.
+func (out *Record) convert(r *Record, known Objects) bool {
+	pair, ok := Pair(r.Descriptor.Type)
+	if !ok {
+		return false
+	}
+	d := Lookup(pair)
+	out.Descriptor, out.Source, out.Destination = d, r.Source, r.Destination
+	out.Values = append(out.Values[:0], d.defaults...)
+	mappingBetween(r.Descriptor, d).apply(r, out)
+	if d.Family == Protobuf {
 		out.afterLegacy(r)
 	} else {
 		out.afterProtobuf(r, known)
 	}
-	return out
+	return true
+}
+
+// Converter converts events with memory that is used again. It belongs to one
+// goroutine.
+type Converter struct {
+	in, out Record
+	payload []byte
+}
+
+// Convert is [Convert] for encoded events: e itself when it already is of that
+// family, ok false when it has no such form. The payload holds until the next call.
+func (c *Converter) Convert(e Event, to Family, known Objects) (converted Event, ok bool, err error) {
+	if e.Type.Family() == to {
+		return e, true, nil
+	}
+	if _, ok := Pair(e.Type); !ok {
+		return Event{}, false, nil
+	}
+	if err := c.in.Read(e); err != nil {
+		return Event{}, false, err
+	}
+	c.out.convert(&c.in, known)
+	c.payload = c.out.AppendPayload(c.payload[:0])
+	return Event{Type: c.out.Descriptor.Type, Source: e.Source, Destination: e.Destination, Payload: c.payload}, true, nil
 }
 
 // mapping is how the fields of one descriptor fill those of another.
@@ -49,6 +82,7 @@ type move struct {
 	fallback       Value // replaces a value that means absent
 	when           int64 // the value that means absent
 	replaced       bool  // whether there is such a value
+	plain          bool  // a value that is there needs no change
 }
 
 var mappings sync.Map // of [2]*Descriptor to mapping
@@ -77,6 +111,7 @@ func mappingBetween(from, to *Descriptor) mapping {
 		case target.Absent == AbsentMinusOne:
 			mv.replaced, mv.when, mv.fallback = true, 0, IntValue(-1)
 		}
+		mv.plain = !mv.replaced && source.Kind == target.Kind
 		m = append(m, mv)
 	}
 	kept, _ := mappings.LoadOrStore(key, m)
@@ -90,7 +125,11 @@ var sentinelTimes = map[string]bool{"actual_start_time": true, "actual_end_time"
 func (m mapping) apply(from, to *Record) {
 	for i := range m {
 		mv := &m[i]
-		to.Values[mv.target] = mv.value(from.Values[mv.source])
+		if v := &from.Values[mv.source]; mv.plain && v.Present() {
+			to.Values[mv.target] = *v
+		} else {
+			to.Values[mv.target] = mv.value(*v)
+		}
 	}
 }
 
@@ -203,9 +242,24 @@ func (out *Record) complete(status, object *Record) {
 	if object == nil {
 		return
 	}
-	for _, mv := range mappingBetween(object.Descriptor, out.Descriptor) {
-		if status.Descriptor.Field(mv.to.Name) == nil {
-			out.Values[mv.target] = mv.value(object.Values[mv.source])
+	completion(object.Descriptor, status.Descriptor, out.Descriptor).apply(object, out)
+}
+
+var completions sync.Map // of [2]*Descriptor, of an object and of a status that is made, to mapping
+
+// completion is the part of the mapping from an object to a status that is made of
+// another one, status, which that one has no members for.
+func completion(object, status, to *Descriptor) mapping {
+	key := [2]*Descriptor{object, to}
+	if m, ok := completions.Load(key); ok {
+		return m.(mapping)
+	}
+	var m mapping
+	for _, mv := range mappingBetween(object, to) {
+		if status.Field(mv.to.Name) == nil {
+			m = append(m, mv)
 		}
 	}
+	kept, _ := completions.LoadOrStore(key, m)
+	return kept.(mapping)
 }

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -212,4 +213,39 @@ func TestConvertThereAndBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A converter gives what Decode, Convert and Encode give, also after other events.
+func TestConverter(t *testing.T) {
+	var c Converter
+	objects := known{sample(Lookup(MakeType(1, 30))), sample(Lookup(MakeType(1, 27)))}
+	for range 2 {
+		for _, d := range Descriptors() {
+			r := sample(d)
+			r.Source, r.Destination = 3, 4
+			e := r.Encode()
+			to := Legacy + Protobuf - d.Family
+			got, ok, err := c.Convert(e, to, objects)
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoded, err := Decode(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := Convert(decoded, to, objects)
+			if ok != (want != nil) {
+				t.Errorf("%s: %v, want %v", d.Name, ok, want != nil)
+			}
+			if want != nil && !reflect.DeepEqual(got, want.Encode()) {
+				t.Errorf("%s: got %+v\nwant %+v", d.Name, got, want.Encode())
+			}
+			if same, ok, err := c.Convert(e, d.Family, nil); !ok || err != nil || !reflect.DeepEqual(same, e) {
+				t.Errorf("%s: not the same: %+v, %v, %v", d.Name, same, ok, err)
+			}
+		}
+	}
+	if _, ok, err := c.Convert(Event{Type: MakeType(1, 24), Payload: []byte{1}}, Protobuf, nil); ok || err == nil {
+		t.Error("a damaged event was converted")
+	}
 }

@@ -93,6 +93,39 @@ func BenchmarkConvert(b *testing.B) {
 	})
 }
 
+// known are objects that are decoded already.
+type known struct{ host, service *Record }
+
+func (k known) Host(uint64) *Record            { return k.host }
+func (k known) Service(uint64, uint64) *Record { return k.service }
+
+// From payload to payload, as in a pipeline of the other generation. In "apart"
+// each step has memory of its own.
+func BenchmarkConvertEvent(b *testing.B) {
+	objects := known{sample(Lookup(MakeType(1, 30))), sample(Lookup(MakeType(1, 27)))}
+	perFamily(b, func(b *testing.B, e Event) {
+		var c Converter
+		to := Legacy + Protobuf - e.Type.Family()
+		for b.Loop() {
+			if _, ok, err := c.Convert(e, to, objects); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("apart", func(b *testing.B) {
+		perFamily(b, func(b *testing.B, e Event) {
+			to := Legacy + Protobuf - e.Type.Family()
+			for b.Loop() {
+				r, err := Decode(e)
+				if err != nil {
+					b.Fatal(err)
+				}
+				Convert(r, to, objects).Encode()
+			}
+		})
+	})
+}
+
 func BenchmarkBatch(b *testing.B) {
 	events := make([]Event, 512)
 	for i := range events {
