@@ -2,37 +2,87 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weirhq/weir/internal/bbdo"
+	"github.com/weirhq/weir/internal/event"
 )
 
-// Hostile connectors beside a healthy one: it gets everything, and each of the
-// others is reported with its place.
-func TestHostileConnectors(t *testing.T) {
-	hostile := map[string]struct{ text, want string }{
-		"loop":     {"function init() end\nfunction write(d)\n  while true do end\nend", "loop.lua:3"},
-		"pcall":    {"function init() end\nfunction write(d)\n  while true do pcall(function() while true do end end) end\nend", "pcall.lua:3"},
-		"exit":     {"function init() end\nfunction write(d) os.exit(0) end", "the script called os.exit"},
-		"raise":    {"function init() end\nfunction write(d)\n  error('always')\nend", "raise.lua:3: always"},
-		"text":     {"this is not Lua", "text.lua:1"},
-		"kill":     {"local ffi = require('ffi')\nfunction init() end\nfunction write(d) ffi.cast('int *', 8)[0] = 1 end", "SIGSEGV"},
-		"huge":     {"function init() end\nfunction write(d)\n  x = string.rep('x', 2^30)\n  return true\nend", "not enough memory"},
-		"deep":     {"function init() end\nfunction write(d)\n  local function f() return 1 + f() end\n  f()\nend", "deep.lua:3"},
-		"nothing":  {"function init() end\nfunction write(d) end", "must return a boolean"},
-		"init":     {"function init()\n  local x = nil + 1\nend\nfunction write() return true end", "init.lua:2"},
-		"toplevel": {"\nerror('top')", "toplevel.lua:2: top"},
+// counter is a script that writes to a file how many different checks it got.
+const counter = `local seen, n, file = {}, 0
+function init(conf) file = conf.file end
+function write(e)
+  if e.element == 29 and not seen[e.output] then
+    seen[e.output], n = true, n + 1
+  end
+  return false
+end
+function flush()
+  local f = io.open(file, "w")
+  f:write(n)
+  f:close()
+  return true
+end
+`
+
+// burst sends events and returns how many a second reached the connector called file, and
+// were acknowledged by it.
+func (p *poller) burst(w *process, list []event.Event) float64 {
+	p.t.Helper()
+	begin := time.Now()
+	if err := p.Send(list...); err != nil {
+		p.t.Fatal(err)
 	}
+	p.sent += int64(len(list))
+	last := time.Now().Add(time.Minute)
+	for {
+		passed := status{}
+		if err := w.ask("/api/v1/status", &passed); err != nil {
+			p.t.Fatal(err)
+		}
+		if passed.passed("connector.file") >= p.sent {
+			return float64(len(list)) / time.Since(begin).Seconds()
+		}
+		if time.Now().After(last) {
+			p.t.Fatalf("the healthy connector does not get on: %+v\n%s", passed, w.log())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// checkEvents are checks as events, from number first on.
+func checkEvents(t *testing.T, first, n int) []event.Event {
+	t.Helper()
+	list := make([]event.Event, n)
+	for i, text := range checks(first, n) {
+		e, err := event.ParseJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Source = 3
+		list[i] = e
+	}
+	return list
+}
+
+// Hostile connectors beside a healthy one: it gets everything, and each of the others is
+// reported with its place and loses nothing: a good script in its place gets all events.
+func TestHostileConnectors(t *testing.T) {
+	const burst = 10_000
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
-	config := connectorConfig
-	for name, script := range hostile {
-		writeFile(t, dir, name+".lua", script.text)
-		config += fmt.Sprintf("  - {name: %s, script: %s.lua, call_timeout: 500ms, memory: 256MiB}\n", name, name)
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	writeFile(t, dir, "weir.yaml", config)
+	healthy := strings.Replace(connectorConfig, `"tcp://127.0.0.1:0"}`, `"tcp://127.0.0.1:0", synthesize: false}`, 1)
+	writeFile(t, dir, "weir.yaml", healthy)
 	p, err := run(dir, environment(), "run", "-c", "weir.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -40,29 +90,107 @@ func TestHostileConnectors(t *testing.T) {
 	t.Cleanup(p.kill)
 	session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
 	session.send(configuration...)
-	session.send(checks(0, 500)...)
-	session.stop()
-	if n := delivered(t, filepath.Join(dir, "events.json"), 500); n != 500 {
-		t.Errorf("%d lines for 500 events", n)
+	number := 0
+	rate := func() float64 {
+		list := checkEvents(t, number, burst)
+		number += burst
+		return session.burst(p, list)
 	}
-	for name, script := range hostile {
-		err := eventually(func() error {
-			_, body, err := p.get("/api/v1/scripts")
-			if err != nil {
-				return err
+	rate()
+	alone := max(rate(), rate())
+
+	config := healthy
+	for _, h := range hostile {
+		if h.text != "" || h.name == "empty" {
+			writeFile(t, dir, h.name+".lua", h.text)
+		}
+		config += fmt.Sprintf("  - {name: %s, script: %s.lua, categories: [neb], call_timeout: 500ms, memory: 256MiB, quarantine: 0, queue_size: 100000, parameters: {file: %s.count}}\n", h.name, h.name, h.name)
+	}
+	writeFile(t, dir, "weir.yaml", config)
+	p.hangup(t, 1)
+	first := number
+	beside := max(rate(), rate())
+
+	// Each is in the list of scripts, and in the log.
+	var reported string
+	missing := hostile[:1]
+	for deadline := time.Now().Add(time.Minute); len(missing) > 0 && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		missing = nil
+		if _, reported, err = p.get("/api/v1/scripts"); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range hostile {
+			if !slices.ContainsFunc(strings.Split(reported, `{"name":`), func(part string) bool {
+				return strings.HasPrefix(part, strconv.Quote(h.name)) && strings.Contains(part, h.want)
+			}) {
+				missing = append(missing, h)
 			}
-			for part := range strings.SplitSeq(body, `{"name":`) {
-				if strings.HasPrefix(part, `"`+name+`"`) && strings.Contains(part, script.want) {
-					return nil
-				}
-			}
-			return fmt.Errorf("%s is not reported with %q: %s", name, script.want, body)
-		})
-		if err != nil {
-			t.Error(err)
 		}
 	}
-	if _, err := p.end(15); err != nil {
+	for _, h := range missing {
+		for part := range strings.SplitSeq(reported, `{"name":`) {
+			if strings.HasPrefix(part, strconv.Quote(h.name)) {
+				t.Errorf("not reported with %q: %s", h.want, part)
+			}
+		}
+	}
+	for _, h := range hostile {
+		if !slices.ContainsFunc(strings.Split(p.log(), "\n"), func(line string) bool {
+			return strings.Contains(line, "script="+h.name) && strings.Contains(line, h.want)
+		}) {
+			t.Errorf("the log does not say %q of %s", h.want, h.name)
+		}
+	}
+	settled := rate()
+
+	// Good scripts take their place.
+	for _, h := range hostile {
+		writeFile(t, dir, h.name+".lua", counter)
+	}
+	p.hangup(t, 2)
+	for _, h := range hostile {
+		if h.acknowledges {
+			continue
+		}
+		err := eventually(func() error {
+			content, err := os.ReadFile(filepath.Join(dir, h.name+".count"))
+			if err == nil && string(content) != strconv.Itoa(number-first) {
+				err = fmt.Errorf("%s of %d events came again", content, number-first)
+			}
+			return err
+		})
+		if err != nil {
+			_, reported, _ = p.get("/api/v1/scripts")
+			for part := range strings.SplitSeq(reported, `{"name":`) {
+				if strings.HasPrefix(part, strconv.Quote(h.name)) {
+					t.Errorf("%s: %v: %s", h.name, err, part)
+				}
+			}
+		}
+	}
+	good := max(rate(), rate()) // what sharing the machine with so many costs when none is hostile
+	t.Logf("a healthy connector: %.0f events/s alone; beside %d others %.0f while those are hostile and start, %.0f later (%.0f %% of alone), %.0f when they are good: hostile ones leave it %.0f %% of that",
+		alone, len(hostile), beside, settled, 100*settled/alone, good, 100*settled/good)
+	session.stop()
+	if n := delivered(t, filepath.Join(dir, "events.json"), number); n != number {
+		t.Errorf("%d lines for %d events", n, number)
+	}
+	if err := p.balanced(); err != nil {
 		t.Error(err)
+	}
+	pids, err := os.ReadFile(filepath.Join(dir, "pids"))
+	if err != nil {
+		t.Error(err)
+	}
+	for pid := range strings.FieldsSeq(string(pids)) {
+		if command, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && strings.Contains(string(command), "sleep") {
+			t.Errorf("process %s that a script started is left behind", pid)
+		}
+	}
+	if code, err := p.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Errorf("exit code %d, %v\n%s", code, err, p.log())
+	}
+	if log := p.log(); strings.Contains(log, "BUG") {
+		t.Error("the log has BUG")
 	}
 }

@@ -32,7 +32,8 @@ func scriptListCommand() *cobra.Command {
 		Short: "List the scripts of a running Weir and how they do",
 		Long: `List the scripts of a running Weir: state, process, restarts, calls, errors, time in
 calls, memory, and frames to and from the script. Below the table stands, for each
-script that has one, the last exit that nobody asked for and the last error, with file:line.`,
+script that has one, the last exit that nobody asked for and the last error, with file:line,
+and how many events were set aside because each of them ended the script.`,
 		Example: `  weir script ls
   weir script ls --json`,
 		Args: cobra.NoArgs,
@@ -80,6 +81,9 @@ func writeScripts(b *bytes.Buffer, scripts []script.Stats, now time.Time, width 
 	for _, s := range scripts {
 		writeEvent(b, s.Name, "last exit", s.LastExit)
 		writeEvent(b, s.Name, "last error", s.LastError)
+		if s.Quarantined > 0 {
+			fmt.Fprintf(b, "%s: %d set aside in %s, because each ended the script\n", word(s.Name), s.Quarantined, word(s.QuarantineFile))
+		}
 	}
 }
 

@@ -41,8 +41,8 @@ func TestPriority(t *testing.T) {
 	if n := stepsDown(t, s.Stats().PID); n < niceStep {
 		t.Errorf("the next process begins with %d steps", n)
 	}
-	if n := p.legacy(); n < 0 || n > niceMost-niceStep {
-		t.Errorf("one that did nothing leaves %d steps", n)
+	if better, worse := p.legacy(false), p.legacy(true); better >= worse {
+		t.Errorf("one that did nothing leaves %d steps, one that died again %d", better, worse)
 	}
 	s.stop()
 }

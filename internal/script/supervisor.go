@@ -40,7 +40,8 @@ type Supervisor struct {
 	start    starter
 	count    counters
 
-	nice int // steps of priority for the next process; of the goroutine that runs it
+	nice   int // steps of priority for the next process; both belong to the goroutine that runs it
+	deaths int // of processes that ended soon, one after the other
 
 	reloads chan reload
 	quit    chan struct{} // closed by Stop
@@ -271,7 +272,8 @@ func (s *Supervisor) load(ctx context.Context, spec Spec, nice int) (*Process, *
 	case <-p.ready:
 		return p, nil
 	case <-p.done:
-		s.nice = p.legacy()
+		s.deaths++
+		s.nice = p.legacy(s.deaths > 1)
 		return nil, p.exit
 	case <-ctx.Done():
 		p.condemn("killed: it did not load in time: " + ctx.Err().Error())
@@ -290,10 +292,12 @@ func (s *Supervisor) live(p *Process) *Exit {
 	for {
 		select {
 		case <-p.done:
-			s.nice = p.legacy()
+			s.deaths++
 			if time.Since(began) >= healthy {
+				s.deaths = 0
 				s.RestartSoon()
 			}
+			s.nice = p.legacy(s.deaths > 1)
 			return p.exit
 		case <-s.quit:
 			s.mu.Lock()

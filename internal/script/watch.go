@@ -13,13 +13,15 @@ const (
 	fastestLook = 20 * time.Millisecond
 )
 
-// A call that computes for longer than longCall whenever somebody looks makes its process give way
-// to others by niceStep each time, up to niceMost: a script that never ends a call must not take
-// the processors from those beside it. Loading, which may be long, does not count.
+// A call that computes for longer than longCall, or manyErrors between two looks, make the process give
+// way to others by niceStep each time, up to niceMost, and so do processes that die one after
+// the other: a script that is broken must not take the processors from those beside it.
+// Loading, which may be long, does not count.
 const (
-	longCall = 200 * time.Millisecond
-	niceStep = 5
-	niceMost = 20
+	longCall   = 200 * time.Millisecond
+	manyErrors = 10
+	niceStep   = 5
+	niceMost   = 20
 )
 
 // telling are the lines of output by which runtimes say why they end.
@@ -91,6 +93,7 @@ func (p *Process) hearPong(q pong) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("%w: pong %d to ping %d", errFrame, q.Sequence, p.asked)
 	}
+	before := p.pong.Errors
 	p.pong = q
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
@@ -104,7 +107,9 @@ func (p *Process) hearPong(q pong) error {
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
 	if running > longCall && q.Name != "setup" && p.child.computes() {
-		p.giveWay()
+		p.giveWay("a call computes for long: the script gives way to others")
+	} else if q.Errors-before >= manyErrors {
+		p.giveWay("the script raises one error after the other: it gives way to others")
 	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
 		p.condemnForErrors(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, cutShort(p.count.lastError().Message)))
@@ -119,7 +124,7 @@ func (p *Process) hearPong(q pong) error {
 }
 
 // giveWay lowers the priority of the process by a step.
-func (p *Process) giveWay() {
+func (p *Process) giveWay(why string) {
 	p.mu.Lock()
 	first := !p.greedy
 	p.greedy = true
@@ -128,7 +133,7 @@ func (p *Process) giveWay() {
 	p.mu.Unlock()
 	p.child.nice(step)
 	if first {
-		p.say(p.limits.output, slog.LevelInfo, "a call computes for long: the script gives way to others")
+		p.say(p.limits.output, slog.LevelInfo, why)
 	}
 }
 
@@ -143,12 +148,15 @@ func (p *Process) inherit(step int) {
 	p.child.nice(step)
 }
 
-// legacy is the priority the next process of the script begins with: one that did nothing to
-// deserve it is better off than this one.
-func (p *Process) legacy() int {
+// legacy is the priority the next process of the script begins with. again says that this one
+// and the one before it ended soon.
+func (p *Process) legacy(again bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.greedy {
+	switch {
+	case again:
+		return min(p.nice+niceStep, niceMost)
+	case p.greedy:
 		return p.nice
 	}
 	return max(0, p.nice-niceStep)
