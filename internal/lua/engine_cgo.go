@@ -92,6 +92,8 @@ func (e *engine) memory() int64 {
 	return int64(atomic.LoadUint64((*uint64)(unsafe.Pointer(&e.c.used))))
 }
 
+func (e *engine) counter() uintptr { return uintptr(unsafe.Pointer(&e.c.call)) }
+
 func (e *engine) setBudget(d time.Duration) { e.c.budget = C.double(d.Seconds()) }
 
 // running returns whether a call runs, and its number. The order matters: the number changes before and after a call.

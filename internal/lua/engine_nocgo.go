@@ -18,6 +18,7 @@ func (engine) close()                       {}
 func (engine) request([]byte) (int, []byte) { return 0, nil }
 func (engine) exitError() *ExitError        { return nil }
 func (engine) memory() int64                { return 0 }
+func (engine) counter() uintptr             { return 0 }
 func (engine) setBudget(time.Duration)      {}
 func (engine) running() (bool, uint64)      { return false, 0 }
 func (engine) interrupted() bool            { return false }

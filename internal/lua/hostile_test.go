@@ -239,3 +239,39 @@ func TestDeepRecursion(t *testing.T) {
 		t.Error("the state is not usable")
 	}
 }
+
+// A host's prelude that makes many calls of a script within one call into Lua numbers them itself.
+func TestDeadlineStartsAnewForEachStepOfAPrelude(t *testing.T) {
+	vm, _ := open(t, Options{})
+	loop := func(source string) error {
+		t.Helper()
+		if _, err := vm.DoString("@slow.lua", source); err != nil {
+			t.Fatal(err)
+		}
+		chunk, err := vm.Load("=weir/loop.lua", []byte(`
+			local counter = require("ffi").cast("uint64_t *", (...))
+			for i = 1, 10 do
+				counter[0] = counter[0] + 1
+				if not xpcall(step, function(e) return e end, i) then return i end
+			end`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		vm.SetDeadline(100 * time.Millisecond)
+		defer vm.SetDeadline(0)
+		_, err = chunk.Call(int64(vm.Counter()))
+		return err
+	}
+	const wait = "function step(i) local t = os.clock() repeat until os.clock() - t > "
+	if err := loop(wait + "0.03 end"); err != nil {
+		t.Errorf("ten steps of 30 ms: %v", err)
+	}
+	err := loop(wait + "\n(i == 2 and 10 or 0) end")
+	var e *Error
+	if !errors.As(err, &e) || !e.Deadline || e.File != "slow.lua" || e.Line == 0 {
+		t.Errorf("a step of 10 s: %#v", err)
+	}
+	if err := loop("function step() end"); err != nil { // the next call is not stopped
+		t.Error(err)
+	}
+}

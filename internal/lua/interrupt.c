@@ -46,7 +46,17 @@ static const char *deadline_message(weir_vm *vm) {
 void weir_stop(lua_State *L, weir_vm *vm) {
   if (vm->exited) luaL_error(L, "os.exit called");
   lua_Debug at;
-  if (weir_script_level(L, 0, &at)) luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
+  if (weir_script_level(L, 0, &at)) {
+    if (!vm->stop_line) {
+      const char *file = weir_file(&at);
+      size_t n = strnlen(file, sizeof vm->stop_file - 1);
+      memcpy(vm->stop_file, file, n);
+      vm->stop_file[n] = 0;
+      vm->stop_line = at.currentline;
+    }
+    luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
+  }
+  if (vm->stop_line) luaL_error(L, "%s:%d: %s", vm->stop_file, vm->stop_line, deadline_message(vm)); // the script's frames are gone: a prelude caught the error
   luaL_error(L, "%s", deadline_message(vm));
 }
 

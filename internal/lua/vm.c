@@ -258,7 +258,7 @@ void weir_leave(weir_vm *vm, weir_saved *saved) {
 void weir_next_call(weir_vm *vm) {
   __atomic_store_n(&vm->call, vm->call + 1, __ATOMIC_SEQ_CST);
   if (vm->hooked && !vm->exited) {
-    vm->hooked = 0;
+    vm->hooked = vm->stop_line = 0;
     lua_sethook(vm->main, NULL, 0, 0);
   }
 }

@@ -67,6 +67,8 @@ typedef struct weir_vm {
   int depth;
   int hooked, exited, exit_code, exit_line, quiet;
   char exit_file[256];
+  int stop_line; // where the call that is being stopped was first, 0 for nowhere
+  char stop_file[256];
   double budget; // seconds, for the message
   weir_error error;
   weir_buffer reply;
