@@ -4,7 +4,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/weirhq/weir/internal/cli.version=$(VERSION)
 FUZZTIME := 60s
 
-.PHONY: run test contracts bench fuzz lint build deps deps-test deps-contracts
+.PHONY: run test crash contracts bench fuzz lint build deps deps-test deps-contracts
 
 run: build ## build Weir and start it with every default
 	exec bin/weir run
@@ -14,6 +14,9 @@ build: deps ## build bin/weir
 
 test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end tests with the race detector
 	go test -race -timeout 30m ./...
+
+crash: deps ## 200 kill -9 of the daemon and of a connector under load, about a minute
+	WEIR_KILLS=200 go test -count=1 -v -run '^TestKillConnector$$' ./test
 
 CONTRACT := ../shared/contracts/000_901416f614ad6a25.txt
 
