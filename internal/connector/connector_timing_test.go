@@ -191,11 +191,13 @@ func (r *timed) await(last uint64) {
 // child is the process id of the script process.
 func (r *timed) child() int {
 	r.b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		r.b.Fatal(err)
+	}
 	var all []string
-	tasks, _ := os.ReadDir("/proc/self/task")
 	for _, task := range tasks {
-		if text, err = os.ReadFile("/proc/self/task/" + task.Name() + "/children"); err == nil {
+		if text, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children"); err == nil { // the thread may have ended
 			all = append(all, strings.Fields(string(text))...)
 		}
 	}
@@ -221,21 +223,6 @@ func processorTime(b testing.TB, pid int) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(t.Nano())
-}
-
-// resident is the memory of a process in bytes, without the pages of files.
-func resident(b testing.TB, pid int) float64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(text), "VmRSS:")
-	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return kilobytes * 1024
 }
 
 // BenchmarkConnector is from the stream through the script process to the stored
@@ -293,19 +280,4 @@ func BenchmarkConnector(b *testing.B) {
 	run("line-converted", lineScript, "3.0.1", true, 100, keepsUp)
 	run("skip", skipScript, "3.0.1", false, 100, keepsUp)
 	run("skip-backlog", skipScript, "3.0.1", false, 100, backlog)
-}
-
-// BenchmarkConnectorMemory fills the cache of one connector with 100 000 services and
-// their statuses, and goes on with statuses for a while.
-func BenchmarkConnectorMemory(b *testing.B) {
-	for range b.N {
-		r := startConnector(b, lineScript, "3.0.1")
-		configuration, statuses := installation(b, false, 1000)
-		r.await(r.send(configuration))
-		for range 3 {
-			r.await(r.send(statuses))
-		}
-		b.ReportMetric(resident(b, r.child())/1e6, "MB-script")
-	}
-	b.ReportMetric(0, "ns/op")
 }

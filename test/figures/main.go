@@ -59,6 +59,18 @@ var figures = []figure{
 	{"Counter groups: flush of 100 000 keys of 17 meters, without stages, processor time", "./internal/countergroup", "Flush", "cpu-ms/flush", 300, true},
 	{"Counter groups: the same with topper lists", "./internal/countergroup", "Flush", "cpu-ms/flush-with-toppers", 300, true},
 	{"Counter groups: memory of 1 M keys of 17 meters with toppers, at most", "./internal/countergroup", "MillionKeys/Hosts", "MB-peak", 500, true},
+	{"Connector: filter, names of host and service, a line; one core for all of it", "./internal/connector", "Connector/line", "events/CPU-s", 800_000, false},
+	{"Connector: the same, the script process on a core of its own", "./internal/connector", "Connector/line", "events/script-CPU-s", 800_000, false},
+	{"Connector: the same from a backlog on disk", "./internal/connector", "Connector/line-backlog", "events/CPU-s", 800_000, false},
+	{"Connector: the same with 100 000 services", "./internal/connector", "Connector/line-100k-services", "events/CPU-s", 800_000, false},
+	{"Connector: the same with version 2 of the interface", "./internal/connector", "Connector/line-version-2", "events/CPU-s", 800_000, false},
+	{"Connector: the same with events of BBDO 2", "./internal/connector", "Connector/line-legacy", "events/CPU-s", 800_000, false},
+	{"Connector: the same, events of BBDO 2 converted to BBDO 3", "./internal/connector", "Connector/line-converted", "events/CPU-s", 800_000, false},
+	{"Connector: a filter that skips everything; one core for all of it", "./internal/connector", "Connector/skip", "events/CPU-s", 2_000_000, false},
+	{"Connector: the same, the script process on a core of its own", "./internal/connector", "Connector/skip", "events/script-CPU-s", 2_000_000, false},
+	{"Connector: the same from a backlog on disk, one core for all of it", "./internal/connector", "Connector/skip-backlog", "events/CPU-s", 2_000_000, false},
+	{"Connector: resident memory of the script process, 100 000 services", "", "connector", "script-MB", 300, true},
+	{"Connector: resident memory of daemon and script process together", "", "connector", "MB", 300, true},
 	{"Broker cache: memory of 100 000 services with their statuses", "./internal/broker", "CacheMemory/protobuf", "MB/100k-services", 300, true},
 	{"Binary: start until ready", "", "start", "ms", 200, true},
 	{"Binary: resident memory when idle", "", "idle", "MB", 40, true},
@@ -85,6 +97,9 @@ func run() error {
 		}
 	}
 	if err := binary("bin/weir", measured); err != nil {
+		return err
+	}
+	if err := connectorMemory("bin/weir", measured); err != nil {
 		return err
 	}
 	fmt.Println()
@@ -221,13 +236,19 @@ func startOnce(path, config, address string, idle bool) (took time.Duration, meg
 		return took, 0, nil
 	}
 	time.Sleep(idleFor)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	megabytes, err = resident(cmd.Process.Pid)
+	return took, megabytes, err
+}
+
+// resident is the memory of a process in MiB, with the pages of its program.
+func resident(pid int) (megabytes float64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	_, after, _ := strings.Cut(string(status), "VmRSS:")
 	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	return took, kilobytes / 1024, err
+	return kilobytes / 1024, err
 }
 
 func freeAddress() (string, error) {
