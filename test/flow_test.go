@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -94,10 +95,16 @@ counter_groups: {window: 1s}
 	return p, strings.Fields(rest)[0]
 }
 
-// grouped are the volumes of a group's first and further meters since the test began, by key.
+// grouped are the volumes of a group's meters since the test began, by key.
 func grouped(t *testing.T, p *process, group string) map[string]map[string]float64 {
 	t.Helper()
-	code, body, err := p.get("/api/v1/topk?top=1000&start=-10m&schema=" + url.QueryEscape("group:"+group))
+	return groupedIn(t, p, group, "start=-10m")
+}
+
+// groupedIn is the same of a range.
+func groupedIn(t *testing.T, p *process, group, span string) map[string]map[string]float64 {
+	t.Helper()
+	code, body, err := p.get("/api/v1/topk?top=1000&" + span + "&schema=" + url.QueryEscape("group:"+group))
 	if err != nil || code == 400 {
 		t.Fatalf("%v %s", err, body)
 	}
@@ -194,6 +201,48 @@ func nfdump(t *testing.T, file, element string) map[string][2]float64 {
 	return out
 }
 
+// startNfcapd starts a collector of nfdump on a port of its own. stop ends it and returns the file it has written.
+func startNfcapd(t *testing.T) (address string, stop func() string) {
+	t.Helper()
+	spare, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = spare.LocalAddr().String()
+	spare.Close()
+	dir := t.TempDir()
+	_, port, _ := net.SplitHostPort(address)
+	nfcapd := exec.Command("nfcapd", "-w", dir, "-p", port, "-b", "127.0.0.1", "-t", "3600")
+	log := &strings.Builder{}
+	nfcapd.Stdout, nfcapd.Stderr = log, log
+	if err := nfcapd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() {
+		nfcapd.Process.Signal(syscall.SIGTERM)
+		nfcapd.Wait()
+	})
+	t.Cleanup(end)
+	number, _ := strconv.Atoi(port)
+	soon(t, func() string {
+		sockets, err := os.ReadFile("/proc/net/udp")
+		if err != nil || !strings.Contains(string(sockets), fmt.Sprintf(" 0100007F:%04X ", number)) {
+			return fmt.Sprintf("nfcapd does not listen on port %d: %v", number, err)
+		}
+		return ""
+	})
+	return address, func() string {
+		t.Helper()
+		time.Sleep(200 * time.Millisecond) // nfcapd tells nobody what it has taken in
+		end()
+		found, err := filepath.Glob(filepath.Join(dir, "nfcapd.*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("nfcapd left %v, %v\n%s", found, err, log)
+		}
+		return found[0]
+	}
+}
+
 // addressKey is an address as a key of counter groups.
 func addressKey(text string) string {
 	a := netip.MustParseAddr(text)
@@ -213,40 +262,7 @@ func TestFlowsLikeNfdump(t *testing.T) {
 		t.Run("version "+version, func(t *testing.T) {
 			dir := t.TempDir()
 			p, address := startCounting(t, dir)
-			spare, err := net.ListenPacket("udp4", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			collector := spare.LocalAddr().String()
-			spare.Close()
-			files := filepath.Join(dir, "nfcapd")
-			if err := os.Mkdir(files, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			_, port, _ := net.SplitHostPort(collector)
-			nfcapd := exec.Command("nfcapd", "-w", files, "-p", port, "-b", "127.0.0.1", "-t", "3600")
-			log := &strings.Builder{}
-			nfcapd.Stdout, nfcapd.Stderr = log, log
-			if err := nfcapd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			stopped := false
-			stop := func() {
-				if !stopped {
-					stopped = true
-					nfcapd.Process.Signal(syscall.SIGTERM)
-					nfcapd.Wait()
-				}
-			}
-			defer stop()
-			number, _ := strconv.Atoi(port)
-			soon(t, func() string {
-				sockets, err := os.ReadFile("/proc/net/udp")
-				if err != nil || !strings.Contains(string(sockets), fmt.Sprintf(" 0100007F:%04X ", number)) {
-					return fmt.Sprintf("nfcapd does not listen on port %d: %v\n%s", number, err, log)
-				}
-				return ""
-			})
+			collector, stop := startNfcapd(t)
 			out, err := exec.Command("softflowd", "-r", packets, "-n", relay(t, address, collector), "-v", version, "-d").CombinedOutput()
 			if err != nil {
 				t.Fatalf("softflowd: %v\n%s", err, out)
@@ -263,18 +279,13 @@ func TestFlowsLikeNfdump(t *testing.T) {
 				}
 				return ""
 			})
-			time.Sleep(200 * time.Millisecond) // nfcapd tells nobody what it has taken in
-			stop()
-			found, err := filepath.Glob(filepath.Join(files, "nfcapd.*"))
-			if err != nil || len(found) != 1 {
-				t.Fatalf("nfcapd left %v, %v\n%s", found, err, log)
-			}
-			hosts, ports := nfdump(t, found[0], "ip"), nfdump(t, found[0], "port")
+			file := stop()
+			hosts, ports := nfdump(t, file, "ip"), nfdump(t, file, "port")
 			if len(hosts) < 12 {
 				t.Fatalf("nfdump knows %d hosts", len(hosts))
 			}
 			total := [2]float64{}
-			for _, v := range nfdump(t, found[0], "proto") {
+			for _, v := range nfdump(t, file, "proto") {
 				total[0], total[1] = total[0]+v[0], total[1]+v[1]
 			}
 			soon(t, func() string {

@@ -31,6 +31,7 @@ type counting struct {
 	engine   *countergroup.Engine
 	meter    *flow.Meter
 	listener *flow.Listener
+	stages   []countergroup.Stage // of the engine
 }
 
 // newCounting makes the groups and what counts in them.
@@ -55,11 +56,11 @@ func newCounting(cfg *config.Config, s *store.Store, reg *telemetry.Registry, lo
 	metering := cfg.Flows.MeterConfig
 	metering.Homes = homes
 	c.meter = flow.NewMeter(metering, c.groups, c.engine.Batch(), reg)
-	stages := []countergroup.Stage{c.meter.Stage()}
+	c.stages = []countergroup.Stage{c.meter.Stage()}
 	if s != nil {
-		stages = append(stages, storage.New(s, reg, log))
+		c.stages = append(c.stages, storage.New(s, reg, log))
 	}
-	c.engine.SetStages(stages...)
+	c.engine.SetStages(c.stages...)
 	listening := flow.ListenerConfig{Templates: filepath.Join(cfg.Data, "flow", "templates.json"), ReceiveBuffer: flowBuffer, Sampling: cfg.Flows.Rates()}
 	for _, l := range cfg.Flows.Listen {
 		listening.Listen = append(listening.Listen, flow.Listen{Network: l.Listen.Network, Address: l.Listen.Address})
