@@ -33,6 +33,7 @@ type Dependencies struct {
 	Stats   func() Stats    // what the store holds
 	Scripts http.Handler    // answers /api/v1/scripts, nil for an unknown path
 	Queues  http.Handler    // answers /api/v1/queues and below, nil without a stream
+	Groups  Groups          // answers /api/v1/groups and below, nil when nothing counts in groups
 
 	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
 	Token string
@@ -99,16 +100,18 @@ func New(d Dependencies) http.Handler {
 		closed.HandleFunc("GET "+path, handler)
 		closed.HandleFunc("POST "+path, handler)
 	}
-	ask("/api/v1/query", queryParameters, running, queryTimeout, s.query)
-	ask("/api/v1/total", totalParameters, running, queryTimeout, s.total)
-	ask("/api/v1/topk", topkParameters, running, queryTimeout, s.topk)
-	ask("/api/v1/schemas", nil, running, queryTimeout, s.schemas)
-	ask("/api/v1/series", seriesParameters, listing, listTimeout, s.series)
+	ask("/api/v1/query", queryParameters, running, queryTimeout, s.stored(s.query))
+	ask("/api/v1/total", totalParameters, running, queryTimeout, s.stored(s.total))
+	ask("/api/v1/topk", topkParameters, running, queryTimeout, s.stored(s.topk))
+	ask("/api/v1/schemas", nil, running, queryTimeout, s.stored(s.schemas))
+	ask("/api/v1/series", seriesParameters, listing, listTimeout, s.stored(s.series))
 	closed.HandleFunc("GET /api/v1/status", s.status)
 	closed.Handle("GET /metrics", d.Registry.Handler())
 	if d.Scripts != nil {
 		closed.Handle("GET /api/v1/scripts", d.Scripts)
 	}
+	ask("/api/v1/groups", nil, running, queryTimeout, s.counted(s.groups))
+	ask("/api/v1/groups/{group}/top", topParameters, running, queryTimeout, s.counted(s.groupTop))
 	if d.Queues != nil {
 		closed.Handle("GET /api/v1/queues", d.Queues)
 		closed.Handle("GET /api/v1/queues/verify", d.Queues)
@@ -195,13 +198,30 @@ func (s *server) question(names []string, places chan struct{}, timeout time.Dur
 	}
 }
 
+// stored is an answer that needs the store.
+func (s *server) stored(next answer) answer {
+	return func(w http.ResponseWriter, r *http.Request, p *parameters) error {
+		if s.Driver == nil || s.Catalog == nil {
+			return &Error{http.StatusServiceUnavailable, "no_store", "there is no store to ask: the configuration writes to none"}
+		}
+		return next(w, r, p)
+	}
+}
+
+// counted is an answer that needs counter groups.
+func (s *server) counted(next answer) answer {
+	return func(w http.ResponseWriter, r *http.Request, p *parameters) error {
+		if s.Groups == nil {
+			return &Error{http.StatusServiceUnavailable, "no_groups", "there are no counter groups to ask: the configuration has neither sources.netflow nor counter_groups.groups"}
+		}
+		return next(w, r, p)
+	}
+}
+
 func (s *server) ask(w http.ResponseWriter, r *http.Request, names []string, places chan struct{}, answer answer) error {
 	p, err := readParameters(w, r, names)
 	if err != nil {
 		return err
-	}
-	if s.Driver == nil || s.Catalog == nil {
-		return &Error{http.StatusServiceUnavailable, "no_store", "there is no store to ask: the configuration writes to none"}
 	}
 	if err := s.notReady(); err != nil {
 		return &Error{http.StatusServiceUnavailable, "not_ready", "not ready: " + err.Error()}

@@ -51,7 +51,7 @@ func unknownPath(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &Error{http.StatusMethodNotAllowed, "bad_method", fmt.Sprintf("cannot %s: use GET or POST", r.Method)})
 		return
 	}
-	writeError(w, &Error{http.StatusNotFound, "unknown_path", fmt.Sprintf("there is no %q here: there are /, /metrics, /-/healthy, /-/ready and /api/v1/ with schemas, series, query, total, topk, status", r.URL.Path)})
+	writeError(w, &Error{http.StatusNotFound, "unknown_path", fmt.Sprintf("there is no %q here: there are /, /metrics, /-/healthy, /-/ready and /api/v1/ with schemas, series, query, total, topk, groups, status", r.URL.Path)})
 }
 
 func writeError(w http.ResponseWriter, e *Error) { writeJSON(w, e.Status, e) }

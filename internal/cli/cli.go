@@ -38,7 +38,7 @@ and 2 when its arguments or the configuration are wrong.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(runCommand(), statsdCommand(), checkCommand(), versionCommand())
-	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), flowCommand(), queueCommand(), doctorCommand())
+	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), topCommand(), flowCommand(), queueCommand(), doctorCommand())
 	root.AddCommand(scriptCommand(), scriptHostCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)

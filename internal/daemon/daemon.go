@@ -84,7 +84,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
 	}
 	if cfg.CountsGroups() {
-		d.counts = newCounting(cfg, d.store, d.registry, log)
+		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version)
 	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
@@ -98,6 +98,9 @@ func (d *Daemon) dependencies() api.Dependencies {
 	deps.Scripts = d.scripts
 	if d.events != nil {
 		deps.Queues = d.events.stream.Handler()
+	}
+	if d.counts != nil {
+		deps.Groups = d.counts.engine
 	}
 	if d.store != nil {
 		deps.Driver, deps.Catalog = d.store, d.store
@@ -268,6 +271,12 @@ func (d *Daemon) Reload(cfg *config.Config) (applied, restart []string) {
 	} else if len(cfg.Events.Connectors) > 0 { // nothing takes events in and keeps them
 		applied = slices.DeleteFunc(applied, func(path string) bool { return path == "connectors" })
 		restart = append(restart, "connectors")
+	}
+	if d.counts != nil {
+		d.counts.reload(cfg)
+	} else if len(cfg.Monitors) > 0 { // there are no groups
+		applied = slices.DeleteFunc(applied, func(path string) bool { return strings.HasPrefix(path, "monitors") })
+		restart = append(restart, "monitors")
 	}
 	if d.options.Level != nil {
 		d.options.Level.Set(cfg.Log.Level)

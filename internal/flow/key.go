@@ -2,8 +2,10 @@ package flow
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Keys of counter groups and flows, section 6.1 of the specification. The functions append, so that
@@ -76,3 +78,32 @@ func appendMAC(dst []byte, mac [6]byte) []byte {
 }
 
 func appendNumber(dst []byte, n uint32) []byte { return strconv.AppendUint(dst, uint64(n), 10) }
+
+// Readable says what a key of an address, a port or an interface means, as people write it: 192.168.1.2, 2001:db8::1, 443, 10.129.74.146_10. It
+// returns "" for every other key.
+func Readable(key string) string {
+	if rest, ok := strings.CutPrefix(key, "p-"); ok && len(rest) == 4 {
+		if n, err := strconv.ParseUint(rest, 16, 16); err == nil {
+			return strconv.FormatUint(n, 10)
+		}
+		return ""
+	}
+	address, index, isInterface := strings.Cut(key, "_")
+	digits := strings.ReplaceAll(address, ".", "")
+	if len(digits) == 8 && (len(address) != 11 || address[2] != '.' || address[5] != '.' || address[8] != '.') || len(digits) == 32 && len(address) != 32 {
+		return ""
+	}
+	b, err := hex.DecodeString(digits)
+	a, ok := netip.AddrFromSlice(b)
+	if err != nil || !ok || strings.ToUpper(digits) != digits {
+		return ""
+	}
+	if !isInterface {
+		return a.String()
+	}
+	n, err := strconv.ParseUint(index, 16, 32)
+	if err != nil || len(index) != 8 {
+		return ""
+	}
+	return a.String() + "_" + strconv.FormatUint(n, 10)
+}
