@@ -31,6 +31,7 @@ type Config struct {
 	Events     Events
 	Flows      Flows
 	Groups     Groups
+	Monitors   []Monitor
 
 	Warnings Errors // what is left out of the configuration, and why
 

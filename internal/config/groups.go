@@ -49,8 +49,8 @@ type Groups struct {
 	Off          []string // titles or GUIDs of built-in groups that are not registered
 }
 
-// Runs reports whether something feeds counter groups.
-func (c *Config) CountsGroups() bool { return len(c.Flows.Listen) > 0 }
+// CountsGroups reports whether something feeds counter groups, or watches them.
+func (c *Config) CountsGroups() bool { return len(c.Flows.Listen) > 0 || len(c.Monitors) > 0 }
 
 func defaultFlows() Flows {
 	return Flows{Homes: flow.DefaultHomes, Sampling: 1, MeterConfig: flow.MeterConfig{Idle: 2 * time.Minute, MaxFlows: 1 << 18}}

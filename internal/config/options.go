@@ -25,8 +25,9 @@ func root(c *Config) section {
 			{name: "broker", value: brokerSection(&c.Events.Broker), doc: "What a central broker knows, and scripts ask for."},
 			{name: "flows", value: flowsSection(&c.Flows), doc: "How flow records are counted."},
 			{name: "counter_groups", value: groupsSection(&c.Groups), doc: "Counter groups: for every host, application, interface and so on what its meters counted, in windows. See [monitors](monitors.md)."},
+			{name: "monitors", value: monitorList(&c.Monitors), reload: true, doc: "Trisul monitor scripts, which watch and change what counter groups hold. See [monitors](monitors.md)."},
 		},
-		later: []string{"monitors", "collectors", "script"},
+		later: []string{"collectors", "script"},
 	}
 }
 

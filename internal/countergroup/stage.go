@@ -35,6 +35,9 @@ type Row struct {
 // Drop keeps the row from the stages after this one.
 func (r *Row) Drop() { r.dropped = true }
 
+// Dropped reports whether Drop was called.
+func (r *Row) Dropped() bool { return r.dropped }
+
 // Second is what one group saw in the second that ended at Time.
 type Second struct {
 	Group *Group

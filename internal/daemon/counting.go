@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/countergroup/storage"
 	"github.com/weirhq/weir/internal/flow"
+	"github.com/weirhq/weir/internal/monitor"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -31,12 +34,16 @@ type counting struct {
 	engine   *countergroup.Engine
 	meter    *flow.Meter
 	listener *flow.Listener
+	monitors *monitor.Monitors
+	alerts   func([]monitor.Alert) // nil for nobody
+	log      *slog.Logger
+	version  string
 	stages   []countergroup.Stage // of the engine
 }
 
 // newCounting makes the groups and what counts in them.
-func newCounting(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log *slog.Logger) *counting {
-	c := &counting{config: cfg, groups: countergroup.NewRegistry()}
+func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string) *counting {
+	c := &counting{config: cfg, groups: countergroup.NewRegistry(), log: log, version: version}
 	for _, d := range countergroup.Builtin() {
 		if slices.Contains(cfg.Groups.Off, d.Title) || slices.Contains(cfg.Groups.Off, d.GUID) {
 			continue
@@ -57,6 +64,8 @@ func newCounting(cfg *config.Config, s *store.Store, reg *telemetry.Registry, lo
 	metering.Homes = homes
 	c.meter = flow.NewMeter(metering, c.groups, c.engine.Batch(), reg)
 	c.stages = []countergroup.Stage{c.meter.Stage()}
+	c.monitors = monitor.New(monitor.Config{Entries: entries(cfg, c.version)}, c.engine, c.groups, scripts, reg, log, c.alert)
+	c.stages = append(c.stages, c.monitors)
 	if s != nil {
 		c.stages = append(c.stages, storage.New(s, reg, log))
 	}
@@ -74,8 +83,53 @@ func newCounting(cfg *config.Config, s *store.Store, reg *telemetry.Registry, lo
 // parts are the components in the order they start.
 func (c *counting) parts() []part {
 	return []part{
+		{"monitors", c.monitors.Start, c.monitors.Stop, scriptPatience},
 		{"counter groups", func(ctx context.Context) error { return c.engine.Start(context.WithoutCancel(ctx)) }, c.engine.Stop, groupPatience},
 		{"flows", c.listen, c.listener.Stop, flowPatience},
+	}
+}
+
+// entries are the scripts of a configuration.
+func entries(cfg *config.Config, version string) []monitor.Entry {
+	data, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		data = cfg.Data
+	}
+	state := filepath.Join(data, "monitors")
+	var entries []monitor.Entry
+	for _, m := range cfg.Monitors {
+		env := map[string]string{
+			"App>DBRoot": filepath.Join(state, "db"), "App>DataDirectory": filepath.Join(state, "data"), "App>RunStateDirectory": filepath.Join(state, "run"),
+			"App>User": "weir", "App>ProbeID": probeID, "Logging>Logdir": filepath.Join(state, "log"),
+		}
+		maps.Copy(env, m.Env)
+		budget := script.DefaultBudget()
+		budget.Soft = 0 // the script half raises the error, in the callback that takes long
+		budget.Hard = 2*m.Call + killAfter
+		budget.Memory = int64(m.Memory)
+		entries = append(entries, monitor.Entry{Path: m.Path, Budget: budget, Setup: monitor.Setup{
+			Paths: m.Modules, Env: env, ConfigPath: filepath.Join(state, "config"), DataPath: filepath.Join(state, "data"), Homes: cfg.Flows.Homes,
+			Context: "default", ProbeID: probeID, Version: version, Popen: m.Popen, FFI: m.FFI, Call: int(m.Call / time.Millisecond), Memory: int64(m.Memory) / 4 * 3,
+		}})
+	}
+	return entries
+}
+
+// probeID is what scripts are told where they run.
+const probeID = "probe0"
+
+// reload takes the scripts of another configuration.
+func (c *counting) reload(cfg *config.Config) {
+	c.monitors.Reload(entries(cfg, c.version))
+}
+
+// alert logs alerts and hands them on.
+func (c *counting) alert(alerts []monitor.Alert) {
+	for _, a := range alerts {
+		c.log.Info("alert", "message", a.Message, "sigid", a.SigID, "priority", a.Priority, "status", a.Status, "flow", a.Flow, "group", a.GUID)
+	}
+	if c.alerts != nil {
+		c.alerts(alerts)
 	}
 }
 

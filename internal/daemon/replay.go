@@ -10,6 +10,7 @@ import (
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/flow"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -49,7 +50,7 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 			return nil, cfg.Fail("data", fmt.Errorf("%w; a replay writes to the store itself: stop the weir that runs on it, or give another configuration, or none to store nothing", err))
 		}
 	}
-	c := newCounting(cfg, s, reg, log)
+	c := newCounting(cfg, s, script.NewRegistry(reg), reg, log, "")
 	r := &replay{counting: c, reader: flow.File{Contents: contents, Decoder: flow.NewDecoder(cfg.Flows.Rates(), reg, log)}}
 	reg.Ledger("flow.held", "sets").Hold(r.reader.Decoder.Held)
 	tally := &tally{totals: make(map[*countergroup.Group]float64), windows: make(map[int64]bool)}

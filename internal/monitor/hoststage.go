@@ -1,0 +1,412 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/weirhq/weir/internal/countergroup"
+	"github.com/weirhq/weir/internal/script"
+)
+
+// attachment is which instances run, as the stage sees it: a snapshot that is replaced, never changed.
+type attachment struct {
+	groups    map[*countergroup.Group][]*bound // in load order
+	processes []*processed                     // in load order
+	alerts    []*bound
+	resources []*bound
+	engines   []*processed // with an engine_monitor
+}
+
+// processed is a script's process.
+type processed struct {
+	member  *member
+	process *script.Process
+}
+
+// bound is a running instance.
+type bound struct {
+	processed
+	index     int
+	guid      string
+	filter    bool // onflushfilter, or flushfilter
+	flushes   bool // onbeginflush, onflush or onendflush
+	vetoes    bool // ontopperflushfilter
+	begins    bool // onbegintopperflush
+	tops      bool // any of the topper callbacks
+	updates   bool
+	newKeys   bool
+	newAlerts bool // onnewalert, onnewresource
+}
+
+// publish makes the snapshot of what runs now.
+func (m *Monitors) publish() {
+	a := &attachment{groups: make(map[*countergroup.Group][]*bound)}
+	for _, one := range m.members {
+		if one.process == nil || one.supervisor == nil {
+			continue
+		}
+		p := &processed{one, one.process}
+		runs, engine := false, false
+		for _, i := range one.instances {
+			if !i.running {
+				continue
+			}
+			runs = true
+			b := &bound{processed: *p, index: i.Index, guid: i.GUID}
+			switch i.Type {
+			case TypeCGMonitor:
+				b.filter, b.flushes = i.has("onflushfilter"), i.has("onbeginflush", "onflush", "onendflush")
+				b.vetoes, b.begins = i.has("ontopperflushfilter"), i.has("onbegintopperflush")
+				b.tops = b.vetoes || b.begins || i.has("ontopperflush", "onendtopperflush")
+				b.updates, b.newKeys = i.has("onupdate"), i.has("onnewkey")
+				a.groups[i.group] = append(a.groups[i.group], b)
+			case TypeAlertMonitor:
+				b.filter, b.flushes, b.newAlerts = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewalert")
+				a.alerts = append(a.alerts, b)
+			case TypeResourceMonitor:
+				b.filter, b.flushes, b.newAlerts = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewresource")
+				a.resources = append(a.resources, b)
+			case TypeEngineMonitor:
+				engine = true
+			}
+		}
+		if runs {
+			a.processes = append(a.processes, p)
+		}
+		if engine {
+			a.engines = append(a.engines, p)
+		}
+	}
+	m.attached.Store(a)
+}
+
+// send shows a script something that it is not asked about. A script that has enough to do misses it.
+func (m *Monitors) send(p *processed, kind byte, payload []byte) {
+	m.windows.Received(1)
+	err := p.process.Send(kind, payload)
+	if m.cfg.Wait && errors.Is(err, script.ErrFull) {
+		err = p.process.SendWait(context.Background(), kind, payload)
+	}
+	switch {
+	case err == nil:
+		m.windows.Passed(1)
+	case errors.Is(err, script.ErrFull):
+		m.late.Add(1)
+		m.limited.Warn("a script is late: what it was to be shown is left out", "file", p.member.source.path, "frames", m.late.Count())
+	default:
+		m.gone.Add(1)
+	}
+}
+
+// request asks a script for its votes and reports whether it answered. Without an answer its vote is yes.
+func (m *Monitors) request(p *processed, kind byte, payload []byte) ([]byte, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.Votes)
+	defer cancel()
+	m.windows.Received(1)
+	answer, err := p.process.Request(ctx, kind, payload)
+	if err != nil {
+		m.gone.Add(1)
+		m.limited.Warn("a script did not vote: everything passes", "file", p.member.source.path, "error", err)
+		return nil, false
+	}
+	m.windows.Passed(1)
+	return answer, true
+}
+
+// BeginSecond implements countergroup.Stage.
+func (m *Monitors) BeginSecond(int64) {}
+
+// Second implements countergroup.Stage: onnewkey and onupdate.
+func (m *Monitors) Second(s *countergroup.Second) {
+	for _, b := range m.attached.Load().groups[s.Group] {
+		rows, meters := s.Rows, 0
+		switch {
+		case b.updates:
+			meters = len(s.Group.Meters)
+		case b.newKeys:
+			rows = newOnly(rows)
+		default:
+			continue
+		}
+		for len(rows) > 0 {
+			n := min(len(rows), MaxRows)
+			if meters > 0 && rows[0].Values == nil { // the watching of values begins with the next second
+				meters = 0
+			}
+			m.send(&b.processed, KindSecond, AppendSecond(nil, b.index, s.Time, meters, rows[:n]))
+			rows = rows[n:]
+		}
+	}
+}
+
+func newOnly(rows []countergroup.Row) (news []countergroup.Row) {
+	for _, r := range rows {
+		if r.New {
+			news = append(news, r)
+		}
+	}
+	return news
+}
+
+// EndSecond implements countergroup.Stage: alerts, messages and onmetronome.
+func (m *Monitors) EndSecond(t int64) {
+	a := m.attached.Load()
+	m.mu.Lock()
+	messages, alerts := m.messages, m.alerts
+	m.messages, m.alerts = nil, nil
+	m.mu.Unlock()
+	if len(alerts) > 0 {
+		for _, b := range a.alerts {
+			if b.newAlerts {
+				m.items(b, Items{Instance: b.index, Event: EventNew, Time: t, Alerts: ofGroup(alerts, b.guid)})
+			}
+		}
+	}
+	for _, p := range a.processes {
+		tick := Tick{Time: t}
+		for _, message := range messages {
+			one := message.Message
+			if message.from != p.member {
+				one.From = -1
+			}
+			tick.Messages = append(tick.Messages, one)
+		}
+		m.send(p, KindTick, encode(tick))
+	}
+}
+
+// ofGroup are the alerts of one alert group.
+func ofGroup(alerts []Alert, guid string) (some []Alert) {
+	for _, a := range alerts {
+		if a.GUID == guid {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// items shows items to an instance that is not asked about them; nothing when there are none.
+func (m *Monitors) items(b *bound, i Items) {
+	if len(i.Alerts)+len(i.Flows)+len(i.Resources) > 0 || i.Begin || i.End {
+		m.send(&b.processed, KindItems, encode(i))
+	}
+}
+
+func encode(v any) []byte {
+	payload, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: cannot encode a frame: " + err.Error())
+	}
+	return payload
+}
+
+// BeginFlush implements countergroup.Stage.
+func (m *Monitors) BeginFlush(t int64) {
+	for _, p := range m.attached.Load().engines {
+		m.send(p, KindFlush, encode(Flush{Time: t}))
+	}
+}
+
+// EndFlush implements countergroup.Stage: alerts are flushed behind the groups.
+func (m *Monitors) EndFlush(t int64) {
+	m.flushAlerts(t)
+	for _, p := range m.attached.Load().engines {
+		m.send(p, KindFlush, encode(Flush{Time: t, End: true}))
+	}
+}
+
+// Window implements countergroup.Stage: votes, overrides and onflush, sections 2.3 and 2.4.
+func (m *Monitors) Window(w *countergroup.Window) {
+	all := m.attached.Load().groups[w.Group]
+	voters := slices.DeleteFunc(slices.Clone(all), func(b *bound) bool { return !b.filter })
+	meters := len(w.Group.Meters)
+	frames := func(b *bound, mode Mode, each func(rows []countergroup.Row, payload []byte)) {
+		parts(w.Rows, func(rows []countergroup.Row, part Part) {
+			each(rows, AppendWindow(nil, b.index, mode, part, w.End, meters, rows))
+		})
+	}
+	show := func(b *bound, mode Mode) {
+		frames(b, mode, func(_ []countergroup.Row, payload []byte) { m.send(&b.processed, KindWindow, payload) })
+	}
+	ask := func(b *bound, mode Mode, answer func(rows []countergroup.Row, v *Votes)) {
+		frames(b, mode, func(rows []countergroup.Row, payload []byte) {
+			if reply, ok := m.request(&b.processed, KindWindow, payload); ok {
+				if v, err := DecodeVotes(reply, len(rows), meters); err != nil {
+					m.limited.Warn("a script's votes are left out: "+err.Error(), "file", b.member.source.path)
+				} else {
+					answer(rows, &v)
+				}
+			}
+		})
+	}
+	if len(all) == 1 && len(voters) == 1 { // it decides alone
+		ask(all[0], ModeDecide, func(rows []countergroup.Row, v *Votes) {
+			for i := range rows {
+				if !v.Pass(i) {
+					rows[i].Drop()
+				}
+			}
+			override(rows, v)
+		})
+		return
+	}
+	if len(voters) > 0 {
+		m.vote(w, voters, len(voters) == len(all), ask)
+	}
+	passed := w.Rows
+	if len(voters) == len(all) && len(voters) > 0 {
+		passed = slices.DeleteFunc(slices.Clone(w.Rows), func(r countergroup.Row) bool { return r.Dropped() })
+	}
+	rows := w.Rows
+	w.Rows = passed // what is shown
+	for _, b := range all {
+		switch {
+		case b.filter:
+			show(b, ModeFlush)
+		case b.flushes:
+			show(b, ModeObserve)
+		}
+	}
+	w.Rows = rows
+}
+
+// vote collects the votes of several instances, all at once: a row passes unless every attached instance votes no. All are given the
+// values as they were counted; of several overrides the later instance's counts.
+func (m *Monitors) vote(w *countergroup.Window, voters []*bound, decisive bool, ask func(*bound, Mode, func([]countergroup.Row, *Votes))) {
+	no := make([]int, len(w.Rows))
+	votes := make([][]*Votes, len(voters)) // by voter and part
+	var asking sync.WaitGroup
+	for n, b := range voters {
+		asking.Go(func() {
+			ask(b, ModeVote, func(_ []countergroup.Row, v *Votes) { votes[n] = append(votes[n], v) })
+		})
+	}
+	asking.Wait()
+	for n := range voters {
+		part := 0
+		if len(votes[n]) != max(1, (len(w.Rows)+MaxRows-1)/MaxRows) {
+			continue // an answer is missing: its votes are yes, and nothing is overridden
+		}
+		parts(w.Rows, func(rows []countergroup.Row, _ Part) {
+			v := votes[n][part]
+			for i := range rows {
+				if !v.Pass(i) {
+					no[part*MaxRows+i]++
+				}
+			}
+			override(rows, v)
+			part++
+		})
+	}
+	for i := range w.Rows {
+		if decisive && no[i] == len(voters) {
+			w.Rows[i].Drop()
+		}
+	}
+}
+
+// override applies the values that a script gave for rows that pass.
+func override(rows []countergroup.Row, v *Votes) {
+	for _, o := range v.Overrides {
+		if v.Pass(o.Row) {
+			rows[o.Row].Values[o.Meter] = o.Value
+		}
+	}
+}
+
+// parts cuts rows into what one frame may hold. There is at least one part.
+func parts[T any](rows []T, each func(rows []T, part Part)) {
+	part := First
+	for {
+		n := min(len(rows), MaxRows)
+		if n == len(rows) {
+			part |= Last
+		}
+		each(rows[:n], part)
+		if rows = rows[n:]; len(rows) == 0 {
+			return
+		}
+		part = 0
+	}
+}
+
+// Toppers implements countergroup.Stage, section 2.5.
+func (m *Monitors) Toppers(l *countergroup.Toppers) {
+	all := m.attached.Load().groups[l.Group]
+	if !slices.ContainsFunc(all, func(b *bound) bool { return b.tops }) {
+		return
+	}
+	ask := func(b *bound, mode Mode, items []countergroup.Item, part Part) *Votes {
+		reply, ok := m.request(&b.processed, KindToppers, AppendToppers(nil, b.index, mode, part, l.End, l.Meter, items))
+		if !ok {
+			return nil
+		}
+		v, err := DecodeVotes(reply, len(items), 1)
+		if err != nil {
+			m.limited.Warn("a script's votes are left out: "+err.Error(), "file", b.member.source.path)
+			return nil
+		}
+		return &v
+	}
+	if len(all) == 1 && !all[0].begins && !all[0].vetoes {
+		parts(l.Items, func(items []countergroup.Item, part Part) {
+			m.send(&all[0].processed, KindToppers, AppendToppers(nil, all[0].index, ModeObserve, part, l.End, l.Meter, items))
+		})
+		return
+	}
+	if len(all) == 1 {
+		parts(l.Items, func(items []countergroup.Item, part Part) {
+			if v := ask(all[0], ModeDecide, items, part); v != nil {
+				for i := range items {
+					if !v.Pass(i) {
+						items[i].Drop()
+					}
+				}
+			}
+		})
+		return
+	}
+	enabled, decisive := false, true // decisive: every instance has a filter, so that no can be the outcome
+	no := make([]int, len(l.Items))
+	for _, b := range all {
+		if !b.begins && !b.vetoes {
+			enabled, decisive = true, false
+			continue
+		}
+		decisive = decisive && b.vetoes
+		enabled = enabled || !b.begins
+		at := 0
+		parts(l.Items, func(items []countergroup.Item, part Part) {
+			v := ask(b, ModeVote, items, part)
+			enabled = enabled || v == nil || v.Enabled
+			for i := range items {
+				if v != nil && !v.Pass(i) {
+					no[at+i]++
+				}
+			}
+			at += len(items)
+		})
+	}
+	var passed []countergroup.Item
+	for i := range l.Items {
+		if decisive && no[i] == len(all) {
+			l.Items[i].Drop()
+		} else {
+			passed = append(passed, l.Items[i])
+		}
+	}
+	if !enabled {
+		passed = nil
+	}
+	for _, b := range all {
+		if !b.tops {
+			continue
+		}
+		parts(passed, func(items []countergroup.Item, part Part) {
+			m.send(&b.processed, KindToppers, AppendToppers(nil, b.index, ModeFlush, part, l.End, l.Meter, items))
+		})
+	}
+}
