@@ -36,7 +36,7 @@ type member struct {
 	probed    bool // its definitions are known
 	bound     bool // to the groups there are
 	result    Probe
-	instances []*instance
+	instances []*placement
 	next      int // index of the next instance
 
 	updates *countergroup.Batch // for the goroutine that reads from the process
@@ -45,8 +45,8 @@ type member struct {
 	said    map[string]bool // what this one did
 }
 
-// instance is one Lua state of a file.
-type instance struct {
+// placement is one Lua state of a file, as the daemon knows it.
+type placement struct {
 	Instance
 	member    *member
 	group     *countergroup.Group // nil for types that are not bound to a counter group
@@ -58,7 +58,7 @@ type instance struct {
 }
 
 // has reports whether any of the callbacks is defined.
-func (i *instance) has(names ...string) bool {
+func (i *placement) has(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return i.callbacks[name] })
 }
 
@@ -275,7 +275,7 @@ func (o *member) bind(again bool) {
 	}
 	o.state, o.reason = stateUnmatched, ""
 	groups := o.m.snapshot()
-	var wanted []*instance
+	var wanted []*placement
 	var why []string
 	for _, block := range o.result.Blocks {
 		more, notes := o.wanted(block, groups)
@@ -317,7 +317,7 @@ func (o *member) bind(again bool) {
 	}
 	o.instances = wanted
 	for _, s := range answer.Instances {
-		if n := slices.IndexFunc(wanted, func(i *instance) bool { return i.Index == s.Index }); n >= 0 {
+		if n := slices.IndexFunc(wanted, func(i *placement) bool { return i.Index == s.Index }); n >= 0 {
 			o.started(wanted[n], s)
 		}
 	}
@@ -327,7 +327,7 @@ func (o *member) bind(again bool) {
 }
 
 // wanted are the instances of a block, those there are already included.
-func (o *member) wanted(block Block, groups Groups) (all []*instance, notes []string) {
+func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []string) {
 	add := func(guid, title string, g *countergroup.Group) {
 		for _, i := range o.instances {
 			if i.Type == block.Type && i.GUID == guid {
@@ -336,7 +336,7 @@ func (o *member) wanted(block Block, groups Groups) (all []*instance, notes []st
 			}
 		}
 		o.m.context++
-		i := &instance{Instance: Instance{Index: o.next, Type: block.Type, Context: o.m.context, GUID: guid, Title: title}, member: o, group: g}
+		i := &placement{Instance: Instance{Index: o.next, Type: block.Type, Context: o.m.context, GUID: guid, Title: title}, member: o, group: g}
 		if g != nil {
 			i.Meters = len(g.Meters)
 		}
@@ -374,7 +374,7 @@ func (o *member) wanted(block Block, groups Groups) (all []*instance, notes []st
 }
 
 // started takes how an instance came up.
-func (o *member) started(i *instance, s Started) {
+func (o *member) started(i *placement, s Started) {
 	if i.callbacks == nil {
 		log := o.m.log.With("file", o.source.path, "type", i.Type, "group", i.Title)
 		switch {
