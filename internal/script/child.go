@@ -26,12 +26,12 @@ const (
 type child struct {
 	conn     net.Conn
 	pid      int
-	kill     func()         // the process and those it started; harmless when they are gone
-	memory   func() int64   // resident bytes, 0 when unknown
-	computes func() bool    // the thread that makes the calls computes, or wants to
-	nice     func(step int) // gives it, and what it started, less of the processors than others by so many steps
-	limit    func()         // lets the kernel keep it within its budget from now on
-	ended    chan status    // receives one status when the process is gone and its output read
+	kill     func()               // the process and those it started; harmless when they are gone
+	memory   func() int64         // resident bytes, 0 when unknown
+	computed func() time.Duration // processor time of the thread that makes the calls
+	nice     func(step int)       // gives it, and what it started, less of the processors than others by so many steps
+	limit    func()               // lets the kernel keep it within its budget from now on
+	ended    chan status          // receives one status when the process is gone and its output read
 }
 
 // status is how a process ended.
@@ -116,7 +116,7 @@ func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(str
 		}
 	}
 	c.memory = residentMemory(c.pid)
-	c.computes = func() bool { return computes(c.pid) }
+	c.computed = func() time.Duration { return computed(c.pid) }
 	c.nice = func(step int) { nice(c.pid, step) }
 	c.limit = func() { limit(c.pid, spec.Budget) }
 	started <- nil

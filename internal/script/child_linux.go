@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,14 +46,15 @@ func limit(pid int, budget Budget) {
 // residentMemory returns a function that reads how many bytes pid has in memory.
 func residentMemory(pid int) func() int64 { return func() int64 { return statm(pid, 1) } }
 
-// computes reports whether the first thread of pid is on a processor or waits for one.
-func computes(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid))
+// computed is the processor time that the first thread of pid has used.
+func computed(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, pid))
 	if err != nil {
-		return false
+		return 0
 	}
-	_, rest, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" "))
-	return len(rest) > 0 && rest[0] == 'R'
+	first, _, _ := bytes.Cut(text, []byte(" "))
+	ns, _ := strconv.ParseInt(string(first), 10, 64)
+	return time.Duration(ns)
 }
 
 // nice raises the nice value of pid's group above that of this process. That cannot be refused,

@@ -5,6 +5,7 @@ package script
 import (
 	"os"
 	"syscall"
+	"time"
 )
 
 // self is the program that runs.
@@ -20,7 +21,7 @@ func limit(int, Budget) {}
 func residentMemory(int) func() int64 { return func() int64 { return 0 } }
 
 // Priorities stay as they are here.
-func computes(int) bool { return false }
+func computed(int) time.Duration { return 0 }
 
 func nice(int, int) {}
 

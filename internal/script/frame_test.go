@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func FuzzReadFrame(f *testing.F) {
@@ -46,7 +47,7 @@ func FuzzTake(f *testing.F) {
 	f.Add(FirstKind, []byte("frame"))
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
 		p := newProcess(probeSpec("", DefaultBudget()), newRecorder(), new(counters), discard, newLimits(discard))
-		p.child = &child{kill: func() {}, limit: func() {}, computes: func() bool { return true }, nice: func(int) {}}
+		p.child = &child{kill: func() {}, limit: func() {}, computed: func() time.Duration { return 0 }, nice: func(int) {}}
 		for range 2 {
 			if err := p.take(kind, payload); err != nil && !errors.Is(err, errFrame) {
 				t.Errorf("%v", err)

@@ -49,10 +49,11 @@ type Process struct {
 	raised    bool   // because of too many errors
 	failure   *Error
 	stopping  bool
-	nice      int    // steps of priority it gave up
-	greedy    bool   // it had to since it was started
-	position  string // from the last words
-	telling   bool   // output says what it is
+	computed  time.Duration // at the last pong
+	nice      int           // steps of priority it gave up
+	greedy    bool          // it had to since it was started
+	position  string        // from the last words
+	telling   bool          // output says what it is
 	output    string
 }
 

@@ -13,12 +13,13 @@ const (
 	fastestLook = 20 * time.Millisecond
 )
 
-// A call that computes for longer than longCall, or manyErrors between two looks, make the process give
-// way to others by niceStep each time, up to niceMost, and so do processes that die one after
-// the other: a script that is broken must not take the processors from those beside it.
-// Loading, which may be long, does not count.
+// A call that is the same at two looks and used longCall of a processor between them, or manyErrors
+// between two looks, make the process give way to others by niceStep each time, up to niceMost, and so do
+// processes that die one after the other: a script that is broken must not take the
+// processors from those beside it. What counts is what a call used, not how long it took: one that
+// waits, or gets too little, is not to blame. Loading, which may be long, does not count.
 const (
-	longCall   = 200 * time.Millisecond
+	longCall   = 20 * time.Millisecond
 	manyErrors = 10
 	niceStep   = 5
 	niceMost   = 20
@@ -93,8 +94,9 @@ func (p *Process) hearPong(q pong) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("%w: pong %d to ping %d", errFrame, q.Sequence, p.asked)
 	}
-	before := p.pong.Errors
-	p.pong = q
+	before, used := p.pong, p.computed
+	p.pong, p.computed = q, p.child.computed()
+	used = p.computed - used
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	budget := p.spec.Budget
@@ -106,9 +108,9 @@ func (p *Process) hearPong(q pong) error {
 		p.count.interrupts.Add(1)
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
-	if running > longCall && q.Name != "setup" && p.child.computes() {
+	if q.Name != "" && q.Name != "setup" && q.Calls == before.Calls && used >= longCall {
 		p.giveWay("a call computes for long: the script gives way to others")
-	} else if q.Errors-before >= manyErrors {
+	} else if q.Errors-before.Errors >= manyErrors {
 		p.giveWay("the script raises one error after the other: it gives way to others")
 	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
