@@ -85,6 +85,9 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	}
 	if cfg.CountsGroups() {
 		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version)
+		if d.events != nil {
+			d.counts.alerts = d.events.alerts
+		}
 	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
