@@ -26,14 +26,15 @@ type Dependencies struct {
 	Registry *telemetry.Registry
 	Log      *slog.Logger
 
-	Version string
-	Started time.Time       // when the daemon started
-	Ready   func() error    // why the daemon is not ready yet, nil when it is
-	Sources func() []Source // what takes data in
-	Stats   func() Stats    // what the store holds
-	Scripts http.Handler    // answers /api/v1/scripts, nil for an unknown path
-	Queues  http.Handler    // answers /api/v1/queues and below, nil without a stream
-	Groups  Groups          // answers /api/v1/groups and below, nil when nothing counts in groups
+	Version  string
+	Started  time.Time       // when the daemon started
+	Ready    func() error    // why the daemon is not ready yet, nil when it is
+	Sources  func() []Source // what takes data in
+	Stats    func() Stats    // what the store holds
+	Scripts  http.Handler    // answers /api/v1/scripts, nil for an unknown path
+	Monitors http.Handler    // answers /api/v1/monitors, nil when nothing counts in groups
+	Queues   http.Handler    // answers /api/v1/queues and below, nil without a stream
+	Groups   Groups          // answers /api/v1/groups and below, nil when nothing counts in groups
 
 	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
 	Token string
@@ -109,6 +110,9 @@ func New(d Dependencies) http.Handler {
 	closed.Handle("GET /metrics", d.Registry.Handler())
 	if d.Scripts != nil {
 		closed.Handle("GET /api/v1/scripts", d.Scripts)
+	}
+	if d.Monitors != nil {
+		closed.Handle("GET /api/v1/monitors", d.Monitors)
 	}
 	ask("/api/v1/groups", nil, running, queryTimeout, s.counted(s.groups))
 	ask("/api/v1/groups/{group}/top", topParameters, running, queryTimeout, s.counted(s.groupTop))

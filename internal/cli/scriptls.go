@@ -20,7 +20,7 @@ func scriptCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(scriptListCommand(), scriptRunCommand())
+	cmd.AddCommand(scriptListCommand(), scriptMonitorsCommand(), scriptRunCommand())
 	return cmd
 }
 

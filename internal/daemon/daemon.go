@@ -103,7 +103,7 @@ func (d *Daemon) dependencies() api.Dependencies {
 		deps.Queues = d.events.stream.Handler()
 	}
 	if d.counts != nil {
-		deps.Groups = d.counts.engine
+		deps.Groups, deps.Monitors = d.counts.engine, d.counts.monitors
 	}
 	if d.store != nil {
 		deps.Driver, deps.Catalog = d.store, d.store

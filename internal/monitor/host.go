@@ -2,7 +2,9 @@ package monitor
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -300,4 +302,12 @@ func (m *Monitors) Status() []Script {
 	case <-m.stopped:
 		return nil
 	}
+}
+
+// ServeHTTP answers with {"monitors": [Script, ...]}.
+func (m *Monitors) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(struct { // fails when the caller went away
+		Monitors []Script `json:"monitors"`
+	}{m.Status()})
 }
