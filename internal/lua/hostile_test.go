@@ -262,11 +262,15 @@ func TestDeadlineStartsAnewForEachStepOfAPrelude(t *testing.T) {
 		_, err = chunk.Call(int64(vm.Counter()))
 		return err
 	}
-	const wait = "function step(i) local t = os.clock() repeat until os.clock() - t > "
+	const wait = "function step(i) local t = os.clock() repeat local f = function() end until os.clock() - t > " // interpreted
 	if err := loop(wait + "0.03 end"); err != nil {
 		t.Errorf("ten steps of 30 ms: %v", err)
 	}
-	err := loop(wait + "\n(i == 2 and 10 or 0) end")
+	began := time.Now()
+	err := loop(wait + "\n(i == 2 and 100 or 0) end")
+	if took := time.Since(began); took > 50*time.Second {
+		t.Errorf("it was stopped after %v", took)
+	}
 	var e *Error
 	if !errors.As(err, &e) || !e.Deadline || e.File != "slow.lua" || e.Line == 0 {
 		t.Errorf("a step of 10 s: %#v", err)

@@ -56,7 +56,10 @@ void weir_stop(lua_State *L, weir_vm *vm) {
     }
     luaL_error(L, "%s:%d: %s", at.short_src, at.currentline, deadline_message(vm));
   }
-  if (vm->stop_line) luaL_error(L, "%s:%d: %s", vm->stop_file, vm->stop_line, deadline_message(vm)); // the script's frames are gone: a prelude caught the error
+  if (vm->stop_line) { // the script's frames are gone: a prelude caught the error
+    lua_pushfstring(L, "%s:%d: %s", vm->stop_file, vm->stop_line, deadline_message(vm));
+    lua_error(L);
+  }
   luaL_error(L, "%s", deadline_message(vm));
 }
 

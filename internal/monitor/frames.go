@@ -201,15 +201,19 @@ type State struct {
 	Calls     int64    `json:"calls"` // of callbacks
 	Errors    int64    `json:"errors"`
 	LastError string   `json:"last_error,omitempty"`
-	Disabled  []string `json:"disabled,omitempty"` // callbacks that failed too often in a row
-	Reason    string   `json:"reason,omitempty"`   // why it does not run any more, "" while it does
-	Memory    int64    `json:"memory"`             // bytes of its Lua state
+	Disabled  []string `json:"disabled,omitempty"`   // callbacks that failed too often in a row
+	Reason    string   `json:"reason,omitempty"`     // why it does not run any more, "" while it does
+	Memory    int64    `json:"memory"`               // bytes of its Lua state
+	NotFinite int64    `json:"not_finite,omitempty"` // updates with NaN or an infinite value, which were dropped (4.2)
 }
 
 // Tick is the end of the second before Time.
 type Tick struct {
 	Time     int64     `json:"time"`
-	Messages []Message `json:"messages,omitempty"` // delivered before onmetronome
+	Messages []Message `json:"messages,omitempty"` // delivered first
+
+	// MessagesOnly is for a tick before the seconds of groups: onmetronome comes with another one after them (2.3).
+	MessagesOnly bool `json:"messages_only,omitempty"`
 }
 
 // Message is for every instance of a half except the one that sent it (3.5).
