@@ -47,10 +47,13 @@ type Groups struct {
 	HighWater    int
 	NewKey       time.Duration
 	Off          []string // titles or GUIDs of built-in groups that are not registered
+	Declared     []Group
 }
 
 // CountsGroups reports whether something feeds counter groups, or watches them.
-func (c *Config) CountsGroups() bool { return len(c.Flows.Listen) > 0 || len(c.Monitors) > 0 }
+func (c *Config) CountsGroups() bool {
+	return len(c.Flows.Listen) > 0 || len(c.Monitors) > 0 || len(c.Groups.Declared) > 0
+}
 
 func defaultFlows() Flows {
 	return Flows{Homes: flow.DefaultHomes, Sampling: 1, MeterConfig: flow.MeterConfig{Idle: 2 * time.Minute, MaxFlows: 1 << 18}}
@@ -97,6 +100,7 @@ func groupsSection(g *Groups) section {
 		{name: "off", value: list[string]{to: &g.Off, what: "groups", entry: func(s *string) value {
 			return text{to: s, what: "the title or GUID of a built-in group", check: builtinGroup}
 		}}, doc: "Built-in groups that do not exist here: nothing is counted in them, and scripts do not find them.", example: `["Dir Mac", VLANStats]`},
+		{name: "groups", value: ownGroups(&g.Declared), doc: "Further groups, fed from what else Weir takes in. See [flows](flows.md)."},
 	}}
 }
 
@@ -157,6 +161,7 @@ func (c *Config) checkFlows(d *decoder) {
 		}
 		seen[s.Listen] = true
 	}
+	c.checkGroups(d)
 	for _, name := range []string{"window", "topper_bucket"} {
 		value := c.Groups.Window
 		if name == "topper_bucket" {

@@ -13,6 +13,7 @@ import (
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/countergroup"
+	"github.com/weirhq/weir/internal/countergroup/feed"
 	"github.com/weirhq/weir/internal/countergroup/storage"
 	"github.com/weirhq/weir/internal/flow"
 	"github.com/weirhq/weir/internal/monitor"
@@ -38,6 +39,7 @@ type counting struct {
 	alerts   func([]monitor.Alert) // nil for nobody
 	log      *slog.Logger
 	version  string
+	feeder   *feed.Feeder
 	stages   []countergroup.Stage // of the engine
 }
 
@@ -56,6 +58,10 @@ func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, r
 	c.engine = countergroup.New(countergroup.Config{
 		Window: int(cfg.Groups.Window / time.Second), TopperBucket: int(cfg.Groups.TopperBucket / time.Second), HighWater: cfg.Groups.HighWater, NewKeyHorizon: cfg.Groups.NewKey,
 	}, c.groups, reg, log)
+	var err error
+	if c.feeder, err = feed.New(cfg.Groups.Declarations(), c.groups, c.engine, reg); err != nil {
+		panic(err) // the configuration has checked them
+	}
 	homes, err := flow.NewHomes(cfg.Flows.Homes)
 	if err != nil {
 		panic(err) // the configuration takes networks only

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/script"
@@ -41,7 +42,7 @@ type Daemon struct {
 	web     *web
 	intake  *intake   // nil without a StatsD source
 	events  *events   // nil without a BBDO source and without connectors
-	counts  *counting // nil without a source of flows
+	counts  *counting // nil when nothing feeds or watches counter groups
 	scripts *script.Registry
 
 	running []part // what Start started, in this order
@@ -76,9 +77,6 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if cfg.Stores() {
 		d.store = store.New(store.Config{Path: cfg.Data, Retention: cfg.Timeseries.Retention, MaxSeries: cfg.Timeseries.MaxSeries}, d.registry, log)
 	}
-	if len(cfg.StatsD.Listen) > 0 {
-		d.intake = newIntake(cfg, d.store, d.registry, log, options.Stdout)
-	}
 	d.scripts = script.NewRegistry(d.registry)
 	if cfg.Events.Runs() {
 		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
@@ -86,8 +84,17 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if cfg.CountsGroups() {
 		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version)
 		if d.events != nil {
-			d.counts.alerts = d.events.alerts
+			d.counts.alerts, d.events.feeder = d.events.alerts, d.counts.feeder
 		}
+	}
+	if len(cfg.StatsD.Listen) > 0 {
+		var more []backend.Backend
+		if d.counts != nil {
+			if b := d.counts.feeder.Backend(); b != nil {
+				more = append(more, b)
+			}
+		}
+		d.intake = newIntake(cfg, d.store, d.registry, log, options.Stdout, more...)
 	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
@@ -129,6 +136,9 @@ func (d *Daemon) parts() []part {
 	}
 	if d.counts != nil {
 		parts = append(parts, d.counts.parts()...)
+	}
+	if d.events != nil { // after the groups, which are fed from events
+		parts = append(parts, d.events.pollerParts()...)
 	}
 	if d.intake != nil {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
@@ -179,7 +189,7 @@ func (d *Daemon) where() []any {
 			args = append(args, "bbdo_connect", strings.Join(connecting, " "))
 		}
 	}
-	if d.counts != nil {
+	if d.counts != nil && len(d.started.Flows.Listen) > 0 {
 		args = append(args, "netflow", strings.Join(d.counts.where(), " "))
 	}
 	if d.store != nil {
@@ -244,7 +254,7 @@ func (d *Daemon) sources() []api.Source {
 	if d.events != nil {
 		sources = append(sources, d.events.sources()...)
 	}
-	if d.counts != nil {
+	if d.counts != nil && len(d.started.Flows.Listen) > 0 {
 		sources = append(sources, d.counts.source())
 	}
 	return sources

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/broker"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/countergroup/feed"
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/store"
@@ -40,6 +41,7 @@ type events struct {
 	registry *telemetry.Registry
 	log      *slog.Logger
 	driver   timeseries.Driver // nil when no series are kept
+	feeder   *feed.Feeder      // of counter groups; nil when there are none
 	limited  *telemetry.Limited
 
 	stream     *stream.Stream
@@ -138,10 +140,14 @@ func (e *events) setup(c config.Connector) (connector.Setup, script.Budget) {
 	return setup, budget
 }
 
-// parts are the components of the event path in the order they start.
+// parts are what takes events on their way, in the order they start.
 func (e *events) parts() []part {
-	parts := []part{{"stream", e.openStream, e.closeStream, streamPatience}}
-	parts = append(parts, part{"connectors", e.connectors.start, e.connectors.stop, scriptPatience})
+	return []part{{"stream", e.openStream, e.closeStream, streamPatience}, {"connectors", e.connectors.start, e.connectors.stop, scriptPatience}}
+}
+
+// pollerParts are where events come from.
+func (e *events) pollerParts() []part {
+	var parts []part
 	for i, p := range e.pollers {
 		name := fmt.Sprintf("sources.bbdo[%d]", i)
 		parts = append(parts, part{"bbdo", func(ctx context.Context) error {
@@ -203,6 +209,9 @@ func (e *events) sink(i *installation, synthesize bool) bbdo.Sink {
 		if err := e.stream.Append(ctx, all); err != nil {
 			i.synthesizer.Undo()
 			return err
+		}
+		if e.feeder != nil {
+			e.feeder.Events(all)
 		}
 		e.keepPoints(ctx, i, list)
 		return nil

@@ -110,14 +110,21 @@ func (i *installation) note() {
 
 func (i *installation) stats() broker.Stats { return *i.figures.Load() }
 
-// keepPoints stores the series of statuses. Events do not wait for it when it
+// keepPoints stores the series of statuses, and counts them. Events do not wait for it when it
 // cannot be done: the stream has them.
 func (e *events) keepPoints(ctx context.Context, i *installation, list []event.Event) {
-	if e.driver == nil {
+	counted := e.feeder != nil && e.feeder.FeedsPoints()
+	if e.driver == nil && !counted {
 		return
 	}
 	points := i.points.Of(list)
 	if len(points) == 0 {
+		return
+	}
+	if counted {
+		e.feeder.Points(points)
+	}
+	if e.driver == nil {
 		return
 	}
 	if err := e.driver.Append(ctx, points); err != nil {

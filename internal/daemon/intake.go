@@ -32,8 +32,9 @@ type intake struct {
 	shown   atomic.Pointer[config.Config] // what the command config prints
 }
 
-func newIntake(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer) *intake {
-	backends := backends(cfg, s, reg, stdout)
+// newIntake makes the server with the configured backends, and more.
+func newIntake(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
+	backends := append(backends(cfg, s, reg, stdout), more...)
 	in := &intake{config: cfg, log: log, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
 	in.shown.Store(cfg)
 	if cfg.StatsD.Management != "" {
