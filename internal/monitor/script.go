@@ -80,15 +80,13 @@ func (h *host) load() error {
 	if err != nil {
 		return err
 	}
-	if err := h.probe.load(); err != nil {
+	if h.plugin, err = h.probe.load(); err != nil {
 		if strings.Contains(string(source), "TrisulPlugin") {
 			return err
 		}
 		h.broken = err.Error() // a tool, a dump or a fixture
 		return nil
 	}
-	v, err := h.probe.vm.Global("TrisulPlugin")
-	h.plugin = v != nil || err != nil // an error is that it cannot be copied
 	return nil
 }
 
@@ -120,6 +118,8 @@ func (h *host) Answer(kind byte, payload []byte, _ *script.Writer) ([]byte, erro
 			return nil, err
 		}
 		return json.Marshal(votes)
+	case KindSync:
+		return nil, nil
 	}
 	return nil, fmt.Errorf("BUG: request of kind %d with %d bytes", kind, len(payload))
 }

@@ -71,7 +71,7 @@ func (h *host) start(n Instance, groups *Groups) *instance {
 	if err != nil {
 		return fail(err)
 	}
-	if err := s.load(); err != nil {
+	if _, err := s.load(); err != nil {
 		return fail(err)
 	}
 	h.out.Begin("onload")
@@ -250,7 +250,7 @@ func (i *instance) takeErrors(c *lua.Call) (int, error) {
 func (i *instance) raised(callback string, e *script.Error, count int64) {
 	now := i.host.now()
 	key := callback + "\x00" + e.Position()
-	if e.Line == 0 {
+	if e.Traceback == "" { // no error, but something to complain about
 		key += e.Message
 	}
 	r := i.reports[key]

@@ -14,7 +14,9 @@ import (
 func (h *host) items(payload []byte) (*ItemVotes, error) {
 	var head struct {
 		Items
-		Alerts, Flows, Resources json.RawMessage // as they are: the prelude reads them by their names
+		Alerts    json.RawMessage `json:"alerts"` // as they are: the prelude reads them by their names
+		Flows     json.RawMessage `json:"flows"`
+		Resources json.RawMessage `json:"resources"`
 	}
 	if err := json.Unmarshal(payload, &head); err != nil {
 		return nil, fmt.Errorf("cannot read items: %w", err)

@@ -100,16 +100,17 @@ func (s *state) call(name string, args ...lua.Value) ([]lua.Value, error) {
 	return s.entry.Call(append([]lua.Value{name}, args...)...)
 }
 
-// load runs the file. The error is one to show.
-func (s *state) load() error {
+// load runs the file and returns whether it is a plugin. The error is one to show.
+func (s *state) load() (plugin bool, err error) {
+	var results []lua.Value
 	chunk, err := s.vm.Load("@"+s.host.setup.Path, s.host.source)
 	if err == nil {
-		_, err = s.call("run", chunk)
+		results, err = s.call("run", chunk)
 	}
 	if err != nil {
-		return s.host.asScriptError(err, "cannot load the script: ")
+		return false, s.host.asScriptError(err, "cannot load the script: ")
 	}
-	return nil
+	return results[0] == true, nil
 }
 
 // options are what the prelude is told: the table o in it.

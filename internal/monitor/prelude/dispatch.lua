@@ -202,7 +202,7 @@ local function replace(row, i, v)
 end
 
 local function ignored(what)
-  host.say_once(filter_name .. what, filter_name .. ": " .. what .. "; it is ignored")
+  if host.first_time(filter_name .. what) then complain(filter_name, filter, what .. "; it is ignored") end
 end
 
 -- The second result of a filter (2.4). m is the table that the flush callback will get, if there is one.

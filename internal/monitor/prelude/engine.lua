@@ -1,8 +1,7 @@
 -- The engine object that callbacks get (specification 4).
 local host = ...
 local native, o, ffi = host.native, host.o, host.ffi
-local error, select, tonumber, tostring, type, floor, huge = error, select, tonumber, tostring, type, math.floor, math.huge
-local rawequal, getinfo = rawequal, debug.getinfo
+local rawequal, select, tonumber, tostring, type, floor = rawequal, select, tonumber, tostring, type, math.floor
 
 local engine = {}
 host.engine = engine
@@ -11,13 +10,15 @@ host.now = 0 -- what timestamp returns
 local TOTALS = "SYS:GROUP_TOTALS"
 local MAX_KEY = 512
 
+local raise = host.raise_at_script
+
 local function bad(method, argument, message)
-  error("bad argument #" .. argument .. " to '" .. method .. "' (" .. message .. ")", 3)
+  raise("bad argument #" .. argument .. " to '" .. method .. "' (" .. message .. ")")
 end
 
 local function check(self, method)
   if not rawequal(self, engine) then
-    error("bad argument #1 to '" .. method .. "' (call it with a colon, engine:" .. method .. "(...), not with a dot)", 3)
+    raise("bad argument #1 to '" .. method .. "' (call it with a colon, engine:" .. method .. "(...), not with a dot)")
   end
 end
 
@@ -52,15 +53,6 @@ local function guid_of(method, argument, guid)
     if not canonical then host.say_once("guid " .. guid, method .. ": malformed GUID '" .. guid .. "'; it is written {XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}") end
   end
   return canonical
-end
-
--- Says something about the running callback once.
-local said, said_count = {}, 0
-function host.say_once(key, message)
-  if said[key] or said_count >= 1000 then return end
-  said[key], said_count = true, said_count + 1
-  local file, line = host.place(3)
-  host.note("engine", message, file, line)
 end
 
 -- Counter updates wait in this buffer, as updates.go describes them, until the host's call ends.
@@ -141,7 +133,7 @@ end
 local function method(name, half, f)
   engine[name] = function(self, ...)
     check(self, name)
-    if half and half ~= o.half then error("ERR_NOTAVAIL: " .. name .. "() is not available for " .. o.half .. " scripts", 2) end
+    if half and half ~= o.half then raise("ERR_NOTAVAIL: " .. name .. "() is not available for " .. o.half .. " scripts") end
     return f(name, ...)
   end
 end
@@ -149,7 +141,7 @@ end
 local function effect(e) native.effect(e) end
 
 method("update_counter_bytes", "frontend", function()
-  error("update_counter_bytes needs packets, and there are none", 3)
+  raise("update_counter_bytes needs packets, and there are none")
 end)
 
 method("update_key_info", nil, function(name, guid, key, label, description)

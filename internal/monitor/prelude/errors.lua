@@ -1,7 +1,7 @@
 -- Calls of the script's functions: what fails is noted with its place and the script goes on.
 local host = ...
 local native = host.native
-local debug, select, tostring, tonumber, type, xpcall = debug, select, tostring, tonumber, type, xpcall
+local debug, error, select, tostring, tonumber, type, xpcall = debug, error, select, tostring, tonumber, type, xpcall
 local getinfo, traceback, getmetatable = debug.getinfo, debug.traceback, debug.getmetatable
 local find, match, sub = string.find, string.match, string.sub
 
@@ -45,7 +45,7 @@ local function message_of(e)
 end
 
 local function note(name, message, file, line, trace)
-  local key = name .. "\0" .. (file or "") .. "\0" .. (line or message)
+  local key = name .. "\0" .. (file or "") .. "\0" .. (trace and line or message)
   local known = places[key]
   if known then
     errors[known].count = errors[known].count + 1
@@ -56,7 +56,6 @@ local function note(name, message, file, line, trace)
   places[key] = count
   errors[count] = { callback = name, message = message, file = file, line = line, count = 1, trace = trace and traceback("", 3) }
 end
-host.note = note
 
 local NOTED = {} -- what the message handler returns
 
@@ -65,8 +64,11 @@ local function handler(e)
   local message = message_of(e)
   if find(message, "time budget of ", 1, true) then return NOTED end
   local file, line = place(3)
-  local at, text = match(message, "^[^\n:]*:(%d+): (.*)$")
-  if at and file then line, message = tonumber(at), text end
+  local of, at, text = match(message, "^([^\n:]*):(%d+): (.*)$")
+  if at and file then
+    message = text
+    if sub(of, 1, 5) ~= "weir/" then line = tonumber(at) end
+  end
   note(running.name, message, file, line, true)
   return NOTED
 end
@@ -88,6 +90,33 @@ host.failed = failed
 function host.complain(name, f, message)
   local at = getinfo(f, "S")
   note(name, message, at.what ~= "C" and sub(at.source, 2) or nil, at.what ~= "C" and at.linedefined or nil)
+end
+
+-- What is worth saying once. It returns false when key came before.
+local said, said_count = {}, 0
+local function first_time(key)
+  if said[key] or said_count >= 1000 then return false end
+  said[key], said_count = true, said_count + 1
+  return true
+end
+host.first_time = first_time
+
+-- Says something about what the running callback did, once.
+function host.say_once(key, message)
+  if not first_time(key) then return end
+  local file, line = place(3)
+  note(running and running.name or "onload", message, file, line)
+end
+
+-- Raises an error at the place in the script that called the host.
+function host.raise_at_script(message)
+  local level = 3
+  while true do
+    local at = getinfo(level, "Sl")
+    if not at then error(message, 0) end
+    if at.currentline > 0 and sub(at.source, 1, 6) ~= "=weir/" then error(at.short_src .. ":" .. at.currentline .. ": " .. message, 0) end
+    level = level + 1
+  end
 end
 
 -- The function of a callback and its state, nil when it is not to be called.

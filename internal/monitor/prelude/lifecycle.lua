@@ -6,14 +6,12 @@ local type, select, rawget = type, select, rawget
 
 local plugin, ticks = nil, 0
 
--- Runs the file. It raises what the file raises.
+-- Runs the file and returns whether it is a plugin. It raises what the file raises.
 function host.run(chunk)
   chunk()
   plugin = rawget(_G, "TrisulPlugin")
-  host.plugin = plugin
-  if type(plugin) ~= "table" then return end
-  local block = plugin[o.type]
-  if type(block) == "table" then host.block = block end
+  if type(plugin) == "table" and type(plugin[o.type]) == "table" then host.block = plugin[o.type] end
+  return plugin ~= nil
 end
 
 -- Calls both onloads. False when one of them said so; it raises what they raise.
