@@ -290,7 +290,7 @@ func (e *Engine) flush(buckets []groupCut, t int64, all bool) {
 
 func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
 	e.collect(c)
-	w := Window{Group: c.state.group, Start: (t - 1) / c.state.bucket * c.state.bucket, End: t, Rows: e.rows}
+	w := Window{Group: c.state.group, Start: (t - 1) / c.state.bucket * c.state.bucket, End: t, Seconds: c.state.bucket, Rows: e.rows}
 	for _, s := range e.stages {
 		s.Window(&w)
 		w.Rows = undropped(w.Rows)

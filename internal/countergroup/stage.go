@@ -49,6 +49,7 @@ type Second struct {
 type Window struct {
 	Group      *Group
 	Start, End int64
+	Seconds    int64 // of a whole bucket, over which rates are; the last one before the end of all may be cut short
 	Rows       []Row // keys with an update, ascending, then TotalsKey; empty when there was none
 }
 
@@ -57,6 +58,7 @@ type Toppers struct {
 	Group      *Group
 	Meter      int
 	Start, End int64
+	Seconds    int64  // as in Window
 	Items      []Item // by value, descending, then by key; then TotalsKey; empty when no key has a value of this meter
 }
 

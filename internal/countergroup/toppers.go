@@ -133,7 +133,7 @@ func (e *Engine) topperLists(c *groupCut, t int64) []Toppers {
 	var best []leaders
 	for m, meter := range g.Meters {
 		if meter.Top > 0 {
-			lists = append(lists, Toppers{Group: g, Meter: m, Start: (t - 1) / c.state.topper * c.state.topper, End: t})
+			lists = append(lists, Toppers{Group: g, Meter: m, Start: (t - 1) / c.state.topper * c.state.topper, End: t, Seconds: c.state.topper})
 			best = append(best, leaders{n: meter.Top})
 		}
 	}

@@ -50,11 +50,18 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 			return nil, cfg.Fail("data", fmt.Errorf("%w; a replay writes to the store itself: stop the weir that runs on it, or give another configuration, or none to store nothing", err))
 		}
 	}
-	c := newCounting(cfg, s, script.NewRegistry(reg), reg, log, "")
+	c := newCounting(cfg, s, script.NewRegistry(reg), reg, log, "", true)
 	r := &replay{counting: c, reader: flow.File{Contents: contents, Decoder: flow.NewDecoder(cfg.Flows.Rates(), reg, log)}}
 	reg.Ledger("flow.held", "sets").Hold(r.reader.Decoder.Held)
 	tally := &tally{totals: make(map[*countergroup.Group]float64), windows: make(map[int64]bool)}
 	c.engine.SetStages(append([]countergroup.Stage{tally}, c.stages...)...)
+	if err := c.monitors.Start(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.monitors.Ready():
+	case <-ctx.Done():
+	}
 	var failed error
 	for _, file := range files {
 		if failed = r.reader.Read(file, func(records []flow.Record, exported bool) error {
@@ -65,6 +72,9 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 		}
 	}
 	c.engine.Finish()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptPatience)
+	defer cancel()
+	_ = c.monitors.Stop(ending) // scripts that do not end are killed
 	out := &Replayed{
 		First: r.first, Last: r.last, Late: r.late, Windows: len(tally.windows), WindowSeconds: c.engine.Window(),
 		Packets: r.reader.Packets, Strange: r.reader.Strange, Undecodable: r.reader.Decoder.Held(),
@@ -134,7 +144,7 @@ func (t *tally) Window(w *countergroup.Window) {
 	value := w.Rows[len(w.Rows)-1].Values[0] // the totals
 	switch w.Group.Meters[0].Type {
 	case countergroup.Rate, countergroup.DeltaRate:
-		t.totals[w.Group] += value * float64(w.End-w.Start)
+		t.totals[w.Group] += value * float64(w.Seconds)
 	case countergroup.Counter:
 		t.totals[w.Group] += value
 	default:

@@ -92,9 +92,9 @@ func (s *Stage) Window(w *countergroup.Window) {
 	if len(w.Rows) == 0 {
 		return
 	}
-	of := s.of(w.Group, w.End-w.Start)
-	if of.window == nil || of.window.Step != w.End-w.Start {
-		of.window = &timeseries.Schema{Name: SchemaName(w.Group.Title), Step: w.End - w.Start, Tags: []string{"key"}, Metrics: of.meters, Type: timeseries.Derivative}
+	of := s.of(w.Group, w.Seconds)
+	if of.window == nil || of.window.Step != w.Seconds {
+		of.window = &timeseries.Schema{Name: SchemaName(w.Group.Title), Step: w.Seconds, Tags: []string{"key"}, Metrics: of.meters, Type: timeseries.Derivative}
 	}
 	for i := range w.Rows {
 		row := &w.Rows[i]
@@ -110,9 +110,9 @@ func (s *Stage) Toppers(l *countergroup.Toppers) {
 	if len(l.Items) == 0 {
 		return
 	}
-	of := s.of(l.Group, l.End-l.Start)
-	if of.topper == nil || of.topper.Step != l.End-l.Start {
-		of.topper = &timeseries.Schema{Name: ToppersName(l.Group.Title), Step: l.End - l.Start, Tags: []string{"meter", "key"}, Metrics: []string{"value"}, Type: timeseries.Gauge}
+	of := s.of(l.Group, l.Seconds)
+	if of.topper == nil || of.topper.Step != l.Seconds {
+		of.topper = &timeseries.Schema{Name: ToppersName(l.Group.Title), Step: l.Seconds, Tags: []string{"meter", "key"}, Metrics: []string{"value"}, Type: timeseries.Gauge}
 	}
 	for _, item := range l.Items {
 		s.add(of.topper, l.End, 1, of.meters[l.Meter], item.Key)[0] = item.Value

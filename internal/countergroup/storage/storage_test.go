@@ -78,6 +78,44 @@ func TestStored(t *testing.T) {
 	}
 }
 
+// TestCutShort: a bucket that ends before its time, because everything ends, keeps the step of the series and the volume.
+func TestCutShort(t *testing.T) {
+	driver, reg := &memory.Driver{}, telemetry.NewRegistry()
+	groups := countergroup.NewRegistry()
+	g, err := groups.Register(countergroup.Definition{GUID: "{00000000-0000-0000-0000-000000000001}", Title: "Long", Bucket: 300, Meters: []countergroup.Meter{
+		{ID: 0, Type: countergroup.Rate, Name: "Total", Top: 1}, {ID: 1, Type: countergroup.Counter, Name: "Flows"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := countergroup.New(countergroup.Config{}, groups, reg, quiet)
+	engine.SetStages(New(driver, reg, quiet))
+	const start = 1700000100 // five minutes begin
+	engine.Tick(start)
+	batch := engine.Batch()
+	for i := range int64(400) {
+		batch.AddRow(g, []byte("a"), []int{0, 1}, []float64{10, 1})
+		batch.Send()
+		engine.Tick(start + 1 + i)
+	}
+	engine.Finish()
+	stored, err := driver.Schemas(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range stored {
+		if s.Step != 300 {
+			t.Errorf("%s has the step %d", s.Name, s.Step)
+		}
+		if s.Name != SchemaName("Long") {
+			continue
+		}
+		total, err := driver.Total(t.Context(), timeseries.Query{Schema: s, Tags: timeseries.Tags{"key": "a"}, Start: start, End: start + 600, Options: timeseries.DefaultOptions()})
+		if diff := cmp.Diff(map[string]float64{"Total": 4000, "Flows": 400}, total); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+	}
+}
+
 // failing is a driver that cannot store.
 type failing struct {
 	*memory.Driver
