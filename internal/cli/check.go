@@ -84,6 +84,12 @@ func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.
 			fmt.Fprintf(&out, "  bbdo        tcp://%s\n", b.Listen.Address)
 		}
 	}
+	for _, f := range cfg.Flows.Listen {
+		fmt.Fprintf(&out, "  netflow     %s://%s\n", f.Listen.Network, f.Listen.Address)
+	}
+	for _, g := range cfg.Groups.Declared {
+		fmt.Fprintf(&out, "  group       %s: %s, %s\n", word(g.Title), plural(len(g.Meters), "meter"), plural(len(g.Feeds), "feed"))
+	}
 	if cfg.Events.Stream.URL != "" {
 		fmt.Fprintf(&out, "  stream      %s\n", cfg.Events.Stream.URL)
 	}

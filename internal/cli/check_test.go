@@ -37,6 +37,20 @@ func TestCheck(t *testing.T) {
   http        http://127.0.0.1:8088, token
   data        nothing is kept
 `, "")
+	f(`sources: {statsd: [], netflow: [{listen: "udp://:2055"}, {listen: "udp6://[::1]:6343"}]}
+counter_groups:
+  groups:
+    - {title: My own, guid: "{2D0A1F3C-5B0E-4C57-9A39-6B1D3F0C7E55}", meters: [{name: a}, {name: b}], feeds: [{from: statsd:counter, key: "{name}", meter: a}]}
+`, exitOK, `weir.yaml: ok
+  statsd      none
+  flush       every 10s to store
+  management  127.0.0.1:8126
+  http        http://127.0.0.1:8088, no token
+  data        ./weir-data
+  netflow     udp://:2055
+  netflow     udp6://[::1]:6343
+  group       'My own': 2 meters, 1 feed
+`, "")
 	f("log: {levle: info}\n", exitUsage, "", "weir.yaml:1:7: cannot use the key \"levle\": log has no such key; did you mean \"level\"?\n")
 	f("http: {token_file: DIR/token}\ndata: ''\n", exitUsage, "", "weir.yaml:2:7: cannot use \"\" for data: it must not be empty\n")
 	f("http: {token_file: DIR/token}\n", exitUsage, "", "weir.yaml:1:20: cannot use \"token\" for http.token_file: no such file or directory\n")
