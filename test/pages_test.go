@@ -130,6 +130,7 @@ type reader struct {
 	connector string // that gets what the poller sends
 	replace   []string
 	expected  map[string][]string // what the block with a text prints
+	started   func()              // called after weir run
 
 	shell  io.Writer
 	output *bufio.Reader
@@ -139,6 +140,7 @@ type reader struct {
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	r := &reader{t: t, dir: t.TempDir(), expected: make(map[string][]string)}
+	r.started = r.poll
 	// Only the ports of the daemon change.
 	r.replace = []string{"tcp://:5669", "tcp://127.0.0.1:0", "\nsources:\n", "\nhttp: {listen: '127.0.0.1:0'}\nsources:\n"}
 	examples, err := filepath.Abs("../examples")
@@ -232,7 +234,7 @@ func (r *reader) read(file string) {
 				}
 			}
 			if strings.Contains(text, "weir run ") {
-				r.poll()
+				r.started()
 			}
 		case "text":
 			if diff := cmp.Diff(text, printed); diff != "" {

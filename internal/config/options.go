@@ -23,7 +23,7 @@ func root(c *Config) section {
 			{name: "stream", value: streamSection(&c.Events.Stream), doc: "Where events are kept until every connector has them. It is started when `sources.bbdo` or `connectors` has an entry."},
 			{name: "connectors", value: connectorList(&c.Events.Connectors), reload: true, doc: "Centreon stream connectors: scripts that get events, each in a process of its own. A reload also takes scripts whose files have changed. See [connectors](connectors.md)."},
 			{name: "broker", value: brokerSection(&c.Events.Broker), doc: "What a central broker knows, and scripts ask for."},
-			{name: "flows", value: flowsSection(&c.Flows), doc: "How flow records are counted."},
+			{name: "flows", value: flowsSection(&c.Flows), doc: "How flow records are counted. See [flows](flows.md)."},
 			{name: "counter_groups", value: groupsSection(&c.Groups), doc: "Counter groups: for every host, application, interface and so on what its meters counted, in windows. See [monitors](monitors.md)."},
 			{name: "monitors", value: monitorList(&c.Monitors), reload: true, doc: "Trisul monitor scripts, which watch and change what counter groups hold. See [monitors](monitors.md)."},
 		},
