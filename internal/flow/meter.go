@@ -55,7 +55,7 @@ type Meter struct {
 	started func(*Flow) // set by Watch
 	changed func(*Flow)
 	ended   func(*Flow)
-	record  func(*Record)
+	record  func(*Record, *Flow)
 }
 
 // NewMeter returns a meter for the groups of a registry.
@@ -79,7 +79,7 @@ func NewMeter(cfg MeterConfig, groups *countergroup.Registry, batch *countergrou
 
 // Watch has functions called for every record and for flows that begin, go on and end, from the goroutine that counts. They must not keep what they are
 // given. Call it before the first record; nil functions are left out.
-func (m *Meter) Watch(record func(*Record), started, changed, ended func(*Flow)) {
+func (m *Meter) Watch(record func(*Record, *Flow), started, changed, ended func(*Flow)) {
 	m.record, m.started, m.changed, m.ended = record, started, changed, ended
 }
 
@@ -187,13 +187,13 @@ func (m *Meter) count(r *Record, exported bool) {
 	m.host(r.Source, sourceHome, sent, b, b, p, 1, b)
 	m.host(r.Destination, destinationHome, got, b, b, p, 1, b)
 
-	m.key = appendPort(m.key[:0], r.Protocol, min(r.SourcePort, r.DestinationPort), r.ICMP)
+	m.key = appendPort(m.key[:0], r.Protocol, flow.Server, r.ICMP)
 	m.add(m.apps, apps, b, b)
 	if isNew {
 		m.add(m.apps, appsNew, 1, 1)
 	}
 	if m.cfg.BothPorts && r.SourcePort > 1024 && r.DestinationPort > 1024 && r.SourcePort != r.DestinationPort && (r.Protocol == protocolTCP || r.Protocol == protocolUDP) {
-		m.key = appendPort(m.key[:0], r.Protocol, max(r.SourcePort, r.DestinationPort), 0)
+		m.key = appendPort(m.key[:0], r.Protocol, r.SourcePort^r.DestinationPort^flow.Server, 0) // the other one
 		m.add(m.apps, apps, b, b)
 	}
 	m.key = appendHex(m.key[:0], r.Protocol)
@@ -214,6 +214,9 @@ func (m *Meter) count(r *Record, exported bool) {
 		m.add(m.link, bytesPackets, b, p)
 	}
 	m.layer2(r, b)
+	if flow.notes != nil {
+		m.counted(flow, r, b)
+	}
 	m.watch(r, flow, isNew)
 	if ended {
 		m.end(flow)
@@ -223,7 +226,7 @@ func (m *Meter) count(r *Record, exported bool) {
 // watch tells who follows records and flows.
 func (m *Meter) watch(r *Record, flow *Flow, isNew bool) {
 	if m.record != nil {
-		m.record(r)
+		m.record(r, flow)
 	}
 	switch {
 	case isNew && m.started != nil:
@@ -292,7 +295,7 @@ func (m *Meter) layer2(r *Record, b float64) {
 
 // end counts the end of a flow.
 func (m *Meter) end(f *Flow) {
-	m.key = appendPort(m.key[:0], f.Protocol, min(f.PortA, f.PortZ), f.ICMP)
+	m.key = appendPort(m.key[:0], f.Protocol, f.Server, f.ICMP)
 	m.add(m.apps, appsEnd, -1)
 	m.key = appendHex(m.key[:0], f.Protocol)
 	m.add(m.network, networkEnd, -1)

@@ -228,3 +228,29 @@ func TestInvariants(t *testing.T) {
 		same("internal and external are all hosts", sum("Internal Hosts", 0, nil)+sum("External Hosts", 0, nil), sum("Hosts", 0, nil))
 	})
 }
+
+// TestServerPort: of a captured connection the application is the side that did not send the SYN, else the lower port; of exported records always the lower.
+func TestServerPort(t *testing.T) {
+	f := func(exported bool, want string, flags ...uint8) {
+		t.Helper()
+		m := newMetering(t, MeterConfig{})
+		for i, flag := range flags {
+			r := Record{Exporter: router, Time: noon.UnixNano(), Source: netip.MustParseAddr("10.0.0.5"), Destination: netip.MustParseAddr("10.0.0.6"), SourcePort: 1000, DestinationPort: 8080,
+				Protocol: 6, Flags: flag, Bytes: 100, Packets: 1, Rate: 1}
+			if i%2 == 1 { // the answer
+				r.Source, r.Destination, r.SourcePort, r.DestinationPort = r.Destination, r.Source, 8080, 1000
+			}
+			m.meter.Count([]Record{r}, exported)
+		}
+		rows := m.flush()["Apps"]
+		delete(rows, countergroup.TotalsKey)
+		if got := text(rows); got != want {
+			t.Errorf("flags %v, exported %v: %s, want %s", flags, exported, got, want)
+		}
+	}
+	f(false, "p-1F90 0=300 4=1 5=300 7=1", flagSYN, flagSYN|flagACK, flagACK)
+	f(false, "p-1F90 0=200 4=1 5=200", flagSYN, flagFIN|flagACK)
+	f(false, "p-03E8 0=200 4=1 5=200 7=1", flagSYN|flagACK, flagACK)
+	f(false, "p-03E8 0=200 4=1 5=200 7=1", flagACK, flagACK)
+	f(true, "p-03E8 0=200 4=1 5=200 7=1", flagSYN, flagSYN|flagACK)
+}

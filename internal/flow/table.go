@@ -24,8 +24,11 @@ type Flow struct {
 	BytesAZ, BytesZA     uint64
 	PacketsAZ, PacketsZA uint64
 	State                uint32
-	Exported             bool  // by a router; not captured
-	ended                int64 // Unix milliseconds; 0 while it goes on
+	Exported             bool   // by a router; not captured
+	Server               uint16 // the port of the application
+	ended                int64  // Unix milliseconds; 0 while it goes on
+	began, shown         int64  // Unix seconds: when the table took it in, and when Long showed it last
+	notes                *notes
 
 	older, newer int32 // in the order of Last
 }
@@ -101,6 +104,8 @@ type Table struct {
 	onEnd   func(*Flow)
 	Pruned  int64 // flows that were ended because there were too many
 	Expired int64 // flows that were ended because nothing came for too long
+
+	Created, Hits, Terminated int64 // flows taken in, records of known ones, flows ended by their flags
 }
 
 // NewTable returns a table that ends a flow when nothing of it came for idle, or, the one that is idle for longest, when
@@ -127,8 +132,12 @@ func (t *Table) Add(r *Record, exported bool) (f *Flow, isNew, ended bool) {
 	default:
 		t.unlink(i)
 		t.link(i)
+		t.Hits++
 	}
 	f = &t.flows[i]
+	if isNew {
+		f.Server = server(r, exported)
+	}
 	f.Exported = exported
 	f.Last = max(f.Last, now)
 	if forward {
@@ -143,9 +152,21 @@ func (t *Table) Add(r *Record, exported bool) (f *Flow, isNew, ended bool) {
 		if r.Flags&(flagFIN|flagRST) != 0 && f.ended == 0 {
 			f.ended, ended = max(1, r.Last, r.Time/1e6), true
 			f.State |= StateTerminated
+			t.Terminated++
 		}
 	}
 	return f, isNew, ended
+}
+
+// server is the port of the application (section 7.3): the lower one; of captured packets that of the side that did not begin the connection, when that is seen.
+func server(r *Record, exported bool) uint16 {
+	if !exported && r.Protocol == protocolTCP && r.Flags&flagSYN != 0 {
+		if r.Flags&flagACK != 0 {
+			return r.SourcePort
+		}
+		return r.DestinationPort
+	}
+	return min(r.SourcePort, r.DestinationPort)
 }
 
 // Flags of TCP.
@@ -196,7 +217,8 @@ func (t *Table) insert(id ID, now int64) int32 {
 		i = int32(len(t.flows))
 		t.flows = append(t.flows, Flow{})
 	}
-	t.flows[i] = Flow{ID: id, Start: now, Last: now}
+	t.flows[i] = Flow{ID: id, Start: now, Last: now, began: now}
+	t.Created++
 	t.index[id] = i
 	t.link(i)
 	return i
