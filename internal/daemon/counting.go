@@ -43,8 +43,8 @@ type counting struct {
 	stages   []countergroup.Stage // of the engine
 }
 
-// newCounting makes the groups and what counts in them.
-func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string) *counting {
+// newCounting makes the groups and what counts in them. dataTime is for seconds that end when their data does.
+func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string, dataTime bool) *counting {
 	c := &counting{config: cfg, groups: countergroup.NewRegistry(), log: log, version: version}
 	for _, d := range countergroup.Builtin() {
 		if slices.Contains(cfg.Groups.Off, d.Title) || slices.Contains(cfg.Groups.Off, d.GUID) {
@@ -70,7 +70,7 @@ func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, r
 	metering.Homes = homes
 	c.meter = flow.NewMeter(metering, c.groups, c.engine.Batch(), reg)
 	c.stages = []countergroup.Stage{c.meter.Stage()}
-	c.monitors = monitor.New(monitor.Config{Entries: entries(cfg, c.version)}, c.engine, c.groups, scripts, reg, log, c.alert)
+	c.monitors = monitor.New(monitor.Config{Entries: entries(cfg, c.version), DataTime: dataTime}, c.engine, c.groups, scripts, reg, log, c.alert)
 	c.stages = append(c.stages, c.monitors)
 	if s != nil {
 		c.stages = append(c.stages, storage.New(s, reg, log))

@@ -82,7 +82,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
 	}
 	if cfg.CountsGroups() {
-		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version)
+		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version, false)
 		if d.events != nil {
 			d.counts.alerts, d.events.feeder = d.events.alerts, d.counts.feeder
 		}

@@ -30,7 +30,7 @@ func (w *windowLines) Window(of *countergroup.Window) {
 func TestReplayTime(t *testing.T) {
 	f := func(late int64, times []int64, want ...string) {
 		t.Helper()
-		c := newCounting(config.Default(), nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), "")
+		c := newCounting(config.Default(), nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), "", true)
 		r := &replay{counting: c}
 		seen := new(windowLines)
 		c.engine.SetStages(append(c.stages, seen)...)

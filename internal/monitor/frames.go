@@ -26,6 +26,8 @@ const (
 	// KindItems are alerts, flows or resources for one instance: Items. It is a request when the
 	// answer counts, answered by ItemVotes, and a frame otherwise.
 	KindItems
+	// KindSync is answered, with nothing, when everything before it is done.
+	KindSync
 
 	// Frames of the daemon, without an answer.
 

@@ -20,7 +20,10 @@ type Config struct {
 	Entries []Entry
 	Scan    time.Duration // how often files are looked at; 0 is 5 seconds
 	Votes   time.Duration // how long a window waits for the votes of a script; 0 is 10 seconds
-	Wait    bool          // wait for a script that is late, as data time can, instead of leaving out what it misses
+
+	// DataTime is for seconds that end when their data does, not when the clock says so: the stages wait until the scripts are done
+	// with each, and what scripts are late for is not left out.
+	DataTime bool
 }
 
 // Entry is a directory that is searched for scripts, or one script.
@@ -64,6 +67,7 @@ type Monitors struct {
 	mu       sync.Mutex // for what follows
 	others   []countergroup.OtherGroup
 	messages []sent
+	now      int64   // the end of the second that is worked on; 0 before the first
 	alerts   []Alert // since the last second
 	window   []Alert // since the last flush
 	kept     []Alert // the newest, for people

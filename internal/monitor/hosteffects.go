@@ -180,9 +180,6 @@ func (m *Monitors) post(from *member, message Message) bool {
 
 // alert takes a new alert in, section 4.3.
 func (m *Monitors) alert(from *member, a Alert) bool {
-	if a.Time == 0 {
-		a.Time = float64(time.Now().UnixMicro()) / 1e6
-	}
 	for guid, key := range map[string]string{guidAlertSignatures: a.SigID, guidAlertClasses: a.Classification, guidAlertPriorities: strconv.Itoa(a.Priority)} {
 		if g := m.groups.Lookup(guid); g != nil && key != "" && len(key) <= countergroup.MaxKey {
 			from.updates.Add(g, []byte(key), 0, 1)
@@ -190,6 +187,12 @@ func (m *Monitors) alert(from *member, a Alert) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if a.Time == 0 {
+		a.Time = float64(time.Now().UnixMicro()) / 1e6
+		if m.cfg.DataTime {
+			a.Time = float64(m.now)
+		}
+	}
 	if !slices.ContainsFunc(m.others, func(o countergroup.OtherGroup) bool { return o.Kind == "alert" && o.GUID == a.GUID }) {
 		m.others = append(m.others, countergroup.OtherGroup{Kind: "alert", Title: a.GUID, GUID: a.GUID})
 		m.log.Warn("a script adds alerts to an alert group that nobody defined", "file", from.source.path, "guid", a.GUID)

@@ -87,7 +87,7 @@ func (m *Monitors) publish() {
 func (m *Monitors) send(p *processed, kind byte, payload []byte) {
 	m.windows.Received(1)
 	err := p.process.Send(kind, payload)
-	if m.cfg.Wait && errors.Is(err, script.ErrFull) {
+	if m.cfg.DataTime && errors.Is(err, script.ErrFull) {
 		err = p.process.SendWait(context.Background(), kind, payload)
 	}
 	switch {
@@ -116,8 +116,27 @@ func (m *Monitors) request(p *processed, kind byte, payload []byte) ([]byte, boo
 	return answer, true
 }
 
-// BeginSecond implements countergroup.Stage.
-func (m *Monitors) BeginSecond(int64) {}
+// BeginSecond implements countergroup.Stage: messages come before everything else of a second.
+func (m *Monitors) BeginSecond(t int64) {
+	m.mu.Lock()
+	messages := m.messages
+	m.messages, m.now = nil, t
+	m.mu.Unlock()
+	if len(messages) == 0 {
+		return
+	}
+	for _, p := range m.attached.Load().processes {
+		tick := Tick{Time: t, MessagesOnly: true}
+		for _, message := range messages {
+			one := message.Message
+			if message.from != p.member {
+				one.From = -1
+			}
+			tick.Messages = append(tick.Messages, one)
+		}
+		m.send(p, KindTick, encode(tick))
+	}
+}
 
 // Second implements countergroup.Stage: onnewkey and onupdate.
 func (m *Monitors) Second(s *countergroup.Second) {
@@ -151,12 +170,12 @@ func newOnly(rows []countergroup.Row) (news []countergroup.Row) {
 	return news
 }
 
-// EndSecond implements countergroup.Stage: alerts, messages and onmetronome.
+// EndSecond implements countergroup.Stage: alerts and onmetronome.
 func (m *Monitors) EndSecond(t int64) {
 	a := m.attached.Load()
 	m.mu.Lock()
-	messages, alerts := m.messages, m.alerts
-	m.messages, m.alerts = nil, nil
+	alerts := m.alerts
+	m.alerts = nil
 	m.mu.Unlock()
 	if len(alerts) > 0 {
 		for _, b := range a.alerts {
@@ -165,16 +184,20 @@ func (m *Monitors) EndSecond(t int64) {
 			}
 		}
 	}
+	tick := encode(Tick{Time: t})
 	for _, p := range a.processes {
-		tick := Tick{Time: t}
-		for _, message := range messages {
-			one := message.Message
-			if message.from != p.member {
-				one.From = -1
-			}
-			tick.Messages = append(tick.Messages, one)
-		}
-		m.send(p, KindTick, encode(tick))
+		m.send(p, KindTick, tick)
+	}
+	m.sync()
+}
+
+// sync waits, on data time, until the scripts have done what they were shown: what they post counts in the next second.
+func (m *Monitors) sync() {
+	if !m.cfg.DataTime {
+		return
+	}
+	for _, p := range m.attached.Load().processes {
+		_, _ = p.process.Request(context.Background(), KindSync, nil) // one that has ended posts nothing any more
 	}
 }
 
@@ -216,6 +239,7 @@ func (m *Monitors) EndFlush(t int64) {
 	for _, p := range m.attached.Load().engines {
 		m.send(p, KindFlush, encode(Flush{Time: t, End: true}))
 	}
+	m.sync()
 }
 
 // Window implements countergroup.Stage: votes, overrides and onflush, sections 2.3 and 2.4.
