@@ -19,9 +19,10 @@ crash: deps ## 200 kill -9 of the daemon and of a connector under load, about a 
 	WEIR_KILLS=200 go test -count=1 -v -run '^TestKillConnector$$' ./test
 
 CONTRACT := ../shared/contracts/000_901416f614ad6a25.txt
+CONTRACT_MONITORS := ../shared/contracts/001_25794be982ced08d.txt
 
-contracts: deps-contracts ## the scripts of the published page about stream connectors, as they stand
-	WEIR_CONTRACT=$(abspath $(CONTRACT)) go test -count=1 -tags contracts -run '^TestContract' ./test
+contracts: deps-contracts ## the scripts of the published pages about stream connectors and counter group monitors, as they stand
+	WEIR_CONTRACT=$(abspath $(CONTRACT)) WEIR_CONTRACT_MONITORS=$(abspath $(CONTRACT_MONITORS)) go test -count=1 -tags contracts -run '^TestContract' ./test
 
 lint: deps
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

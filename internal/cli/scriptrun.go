@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
 	"github.com/weirhq/weir/internal/event"
+	"github.com/weirhq/weir/internal/monitor"
 )
 
 // maxLine is the size of the longest line of input, in bytes.
@@ -28,11 +29,11 @@ func scriptRunCommand() *cobra.Command {
 	var given []string
 	setup := connector.Setup{Name: "script"}
 	cmd := &cobra.Command{
-		Use:   "run --api centreon [--input FILE] SCRIPT",
-		Short: "Run one script against recorded events and print what it does",
-		Long: `Run one script in the foreground, as the pipeline would: load it, ask its filter once,
-init, write for each event, and flush at the end.
+		Use:   "run --api centreon|trisul [--input FILE] SCRIPT",
+		Short: "Run one script against recorded events or counters and print what it does",
+		Long: `Run one script in the foreground, as the pipeline would.
 
+--api centreon: load it, ask its filter once, init, write for each event, and flush at the end.
 Input is a JSON object per line: an event with "category" and "element", or "_type", and its
 fields. Each call is a line of JSON on standard output: which call it was, what it returned, up
 to which event everything is acknowledged (events are counted from 1), and what it raised. What
@@ -41,22 +42,37 @@ the script logs without a file of its own goes to standard error.
 An event that the script's filter left out is "filtered"; one that no script of this generation
 gets, or that --category leaves out, is "skipped".
 
+--api trisul: load it, attach it to counter groups, and call its callbacks for what the groups
+hold, on the time of the data: seconds and windows of 60 s end as the times of the input go on.
+Input is a counter update per line, in JSON with ts (Unix seconds), guid, key, meter and value;
+or, with --input, a file of flows: of nfdump (nfcapd) or a capture. Each call is a line of JSON:
+the callback, the group, what it was given and returned, the updates and alerts it made, and what it
+raised. "returned" is what a vote counts as: one that is not true or false counts as true.
+
 The exit code is 0 when every call did without an error, 1 when one raised, or the script could
 not be loaded or the input not be read to its end, and 2 when the command line is wrong.`,
 		Example: `  weir script run --api centreon --input events.json --parameter port=8086 influxdb.lua
-  echo '{"category":1,"element":29,"host_id":1}' | weir script run --api centreon --bbdo-version 3.0.1 mine.lua`,
+  echo '{"category":1,"element":29,"host_id":1}' | weir script run --api centreon --bbdo-version 3.0.1 mine.lua
+  weir script run --api trisul --input nfcapd.202501311200 monitor.lua`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return fmt.Errorf("%d scripts are given, and one is run: weir script run --api %s SCRIPT", len(args), connector.API)
+				return fmt.Errorf("%d scripts are given, and one is run: weir script run --api %s SCRIPT", len(args), cmp.Or(api, connector.API))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case api == "":
-				return fmt.Errorf("say what the script is written for: --api %s", connector.API)
+				return fmt.Errorf("say what the script is written for: --api %s or --api %s", connector.API, monitor.API)
+			case api == monitor.API:
+				for _, name := range []string{"parameter", "category", "bbdo-version"} {
+					if cmd.Flags().Changed(name) {
+						return fmt.Errorf("--%s is for --api %s: monitors have no such thing", name, connector.API)
+					}
+				}
+				return runMonitor(cmd, args[0], input)
 			case api != connector.API:
-				return fmt.Errorf("cannot run a script for the API %q: want --api %s", api, connector.API)
+				return fmt.Errorf("cannot run a script for the API %q: want --api %s or --api %s", api, connector.API, monitor.API)
 			case !slices.Contains(connector.Versions, setup.BBDO):
 				return fmt.Errorf("cannot use --bbdo-version %q: want one of %s", setup.BBDO, strings.Join(connector.Versions, ", "))
 			}
@@ -94,8 +110,8 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon"`)
-	cmd.Flags().StringVar(&input, "input", "", "a file of events, instead of standard input")
+	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon" or "trisul"`)
+	cmd.Flags().StringVar(&input, "input", "", "a file of events, updates or flows, instead of standard input")
 	cmd.Flags().StringArrayVar(&given, "parameter", nil, "NAME=VALUE for init, a number when it is one; may be repeated")
 	cmd.Flags().StringSliceVar(&setup.Categories, "category", nil, "the category filter, such as neb or neb:host_status; may be repeated")
 	cmd.Flags().StringVar(&setup.BBDO, "bbdo-version", connector.Versions[0], "generation of events the script gets: "+strings.Join(connector.Versions, ", "))

@@ -21,6 +21,13 @@ type Monitor struct {
 	Memory  int // bytes of a process
 }
 
+// NewMonitor is an entry with every default.
+func NewMonitor(path string) Monitor {
+	m := newMonitor()
+	m.Path = path
+	return m
+}
+
 func newMonitor() Monitor { return Monitor{Popen: true, Call: 10 * time.Second, Memory: 1 << 30} }
 
 func monitorList(to *[]Monitor) list[Monitor] {
