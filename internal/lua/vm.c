@@ -21,10 +21,17 @@ weir_vm *weir_of(lua_State *L) {
   return vm;
 }
 
+// Refusals in a row after which a small piece is granted over the limit, and how far over it that goes: LuaJIT's compiler
+// tries for ever to report that it gave up when it has no memory to report it with.
+enum { REFUSALS = 100, SMALL = 16 << 10 };
+
 // LuaJIT's own allocator, counted.
 static void *allocate(void *data, void *p, size_t old, size_t size) {
   weir_vm *vm = data;
-  if (size > old && vm->limit && vm->used - old + size > vm->limit) return NULL;
+  if (size > old && vm->limit && vm->used - old + size > vm->limit) {
+    if (++vm->refused < REFUSALS || size - old > SMALL || vm->used - old + size > vm->limit + vm->limit / 8) return NULL;
+  }
+  if (size > old) vm->refused = 0;
   void *q = vm->alloc(vm->alloc_data, p, old, size);
   if (q || size == 0) __atomic_store_n(&vm->used, vm->used - old + size, __ATOMIC_RELAXED);
   return q;

@@ -62,7 +62,8 @@ typedef struct weir_vm {
   lua_Alloc alloc;
   void *alloc_data;
   size_t used, limit, hard_limit, collect_at;
-  int pause; // of the collector, in per cent
+  int pause;   // of the collector, in per cent
+  int refused; // allocations in a row
   weir_frame *frames[WEIR_DEPTH];
   int depth;
   int hooked, exited, exit_code, exit_line, quiet;
