@@ -319,7 +319,7 @@ func (h *host) asScriptError(err error, prefix string) *script.Error {
 		}
 		e.Message = prefix + message
 		if raised.Deadline {
-			e.Message = prefix + "it took longer than " + h.call().String()
+			e.Message = prefix + "it was stopped because it took too long"
 		}
 	}
 	return e

@@ -517,6 +517,53 @@ func TestCallbackThatTakesTooLong(t *testing.T) {
 	b.wantErrors("callback onbeginflush exceeded 50ms")
 }
 
+// A window that takes many steps, in several parts, with more overrides than there is room for at first.
+func TestLargeWindow(t *testing.T) {
+	b := mustLoad(t, `TrisulPlugin = { id = { name = "x" }, cg_monitor = { counter_guid = "`+hostsGUID+`",
+		onbeginflush = function() T.bad, T.flushed = 0, 0 end,
+		onflushfilter = function(e, ts, key, m)
+			if key ~= ("k"):rep(m[1] % 7 + 1) .. m[1] or m[2] ~= -m[1] then T.bad = T.bad + 1 end
+			return m[1] % 3 ~= 0, { [2] = m[1] }
+		end,
+		onflush = function(e, ts, key, m) T.flushed = T.flushed + 1 if m[2] ~= m[1] then T.bad = T.bad + 1 end end,
+		onendflush = function() print(T.bad, T.flushed) end } }`)
+	b.start(2)
+	const count = 3 * MaxRows / 2
+	var all []countergroup.Row
+	for i := range count {
+		all = append(all, countergroup.Row{Key: strings.Repeat("k", i%7+1) + fmt.Sprint(i), Values: []float64{float64(i), float64(-i)}})
+	}
+	at := 0
+	for _, part := range []Part{First, Last} {
+		some := all[at:min(at+MaxRows, count)]
+		answer, err := b.Answer(KindWindow, AppendWindow(nil, 1, ModeDecide, part, 60, 2, some), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := DecodeVotes(answer, len(some), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := 0
+		for i := range some {
+			pass := (at+i)%3 != 0
+			if v.Pass(i) != pass {
+				t.Fatalf("row %d: %v", at+i, v.Pass(i))
+			}
+			if !pass {
+				continue
+			}
+			if o := v.Overrides[next]; o.Row != i || o.Meter != 1 || o.Value != float64(at+i) {
+				t.Fatalf("row %d: %+v", at+i, o)
+			}
+			next++
+		}
+		at += len(some)
+	}
+	b.wantErrors()
+	b.wantSaid(fmt.Sprintf("0\t%d", count-(count+2)/3))
+}
+
 func TestMemoryLimit(t *testing.T) {
 	b := mustLoad(t, `TrisulPlugin = { id = { name = "x" }, cg_monitor = { counter_guid = "`+hostsGUID+`",
 		onflush = function(e, ts, key) T.all = {} for i = 1, 1e9 do T.all[i] = ("x"):rep(1000) .. i end end } }`, func(s *Setup) { s.Memory = 16 << 20 })

@@ -75,7 +75,7 @@ func (h *host) start(n Instance, groups *Groups) *instance {
 		return fail(err)
 	}
 	h.out.Begin("onload")
-	results, err := s.call("onload")
+	results, err := s.patiently("onload")
 	if err != nil {
 		return fail(h.asScriptError(err, "onload: "))
 	}

@@ -80,7 +80,7 @@ func (h *host) describe(groups *Groups) *Probe {
 		known.Set(name, titles(list))
 	}
 	h.out.Begin("probe")
-	results, err := h.probe.call("describe", known)
+	results, err := h.probe.patiently("describe", known)
 	p.Plugin = true
 	if err != nil {
 		p.fail("%v", h.asScriptError(err, ""))

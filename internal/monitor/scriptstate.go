@@ -100,12 +100,19 @@ func (s *state) call(name string, args ...lua.Value) ([]lua.Value, error) {
 	return s.entry.Call(append([]lua.Value{name}, args...)...)
 }
 
+// patiently is call for what may take as long as the supervisor lets it: loading, and reading a feed in onload.
+func (s *state) patiently(name string, args ...lua.Value) ([]lua.Value, error) {
+	s.vm.SetDeadline(0)
+	defer s.vm.SetDeadline(s.host.call())
+	return s.call(name, args...)
+}
+
 // load runs the file and returns whether it is a plugin. The error is one to show.
 func (s *state) load() (plugin bool, err error) {
 	var results []lua.Value
 	chunk, err := s.vm.Load("@"+s.host.setup.Path, s.host.source)
 	if err == nil {
-		results, err = s.call("run", chunk)
+		results, err = s.patiently("run", chunk)
 	}
 	if err != nil {
 		return false, s.host.asScriptError(err, "cannot load the script: ")

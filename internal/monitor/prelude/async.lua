@@ -1,7 +1,7 @@
 -- T.async (specification 3.9). Tasks run in states of their own, on other threads; results come back at the next tick.
 local host = ...
 local native, engine = host.native, host.engine
-local type, error, tostring, dump = type, error, tostring, string.dump
+local error, ipairs, loadstring, tostring, type, dump = error, ipairs, loadstring, tostring, type, string.dump
 
 local async, tasks, next_id, pending = {}, {}, 0, 0
 host.T.async = async

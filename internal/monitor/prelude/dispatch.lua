@@ -2,6 +2,7 @@
 local host = ...
 local ffi, native, engine = host.ffi, host.native, host.engine
 local type, tonumber, xpcall, loadstring, concat, assert = type, tonumber, xpcall, loadstring, table.concat, assert
+local min, gsub = math.min, string.gsub
 local band, lshift, rshift = bit.band, bit.lshift, bit.rshift
 local callback, call, failed, complain = host.callback, host.call, host.failed, host.complain
 
@@ -237,7 +238,7 @@ local function loop(kind, body)
   else
     words.ARGUMENTS, words.FLUSH, words.VALUE = "engine, t, key, " .. words.METRICS, "engine, t, key, m", "local m = " .. words.METRICS
   end
-  f = assert(loadstring((BEGIN .. body .. END):gsub("%u%u%u%u+", words), "=weir/" .. kind))
+  f = assert(loadstring((gsub(BEGIN .. body .. END, "%u%u%u%u+", words)), "=weir/" .. kind))
   f = f(xpcall, ffi.string, host.handler, failed, host.counter, at, engine, override, refuse, nonsense, host.enter)
   made[name] = f
   return f
@@ -343,7 +344,7 @@ function host.step(limit)
         run("flush", ONE, f, s, nil, nil, row - 1, row)
       end
     end
-    row = steps(row, math.min(row + limit, rows))
+    row = steps(row, min(row + limit, rows))
     at[0] = row
     if row < rows then
       host.finish()

@@ -1,7 +1,7 @@
 -- Calls of the script's functions: what fails is noted with its place and the script goes on.
 local host = ...
 local native = host.native
-local debug, error, select, tostring, tonumber, type, xpcall = debug, error, select, tostring, tonumber, type, xpcall
+local debug, error, pairs, tonumber, tostring, type, xpcall = debug, error, pairs, tonumber, tostring, type, xpcall
 local getinfo, traceback, getmetatable = debug.getinfo, debug.traceback, debug.getmetatable
 local find, match, sub = string.find, string.match, string.sub
 

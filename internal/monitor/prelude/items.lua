@@ -2,8 +2,8 @@
 local host = ...
 local native, engine = host.native, host.engine
 local call, callback, complain = host.call, host.callback, host.complain
-local ipairs, tonumber, type, setmetatable, floor, format = ipairs, tonumber, type, setmetatable, math.floor, string.format
-local match, sub = string.match, string.sub
+local error, ipairs, setmetatable, tonumber, tostring, type = error, ipairs, setmetatable, tonumber, tostring, type
+local floor, format, match, min, upper = math.floor, string.format, string.match, math.min, string.upper
 
 -- The methods of FlowID. A flow key that cannot be taken apart has empty parts.
 local FlowID = {}
@@ -56,7 +56,7 @@ local protocols = { ["01"] = "ICMP", ["02"] = "IGMP", ["06"] = "TCP", ["11"] = "
 function FlowID:to_s()
   local f = parse(self)
   if not f.p then return self.text end
-  local text = format("%-6s %-16s %-6s %-16s %-6s", protocols[f.p:upper()] or f.p, address(f.ia), port(f.pa), address(f.iz), port(f.pz))
+  local text = format("%-6s %-16s %-6s %-16s %-6s", protocols[upper(f.p)] or f.p, address(f.ia), port(f.pa), address(f.iz), port(f.pz))
   if f.r then text = text .. format(" %-16s %-6s %-6s", address(f.r), index(f.i), index(f.o)) end
   return text
 end
@@ -194,7 +194,7 @@ local function one(d)
 end
 
 function host.item_step(limit)
-  local last = math.min(at + limit, #list)
+  local last = min(at + limit, #list)
   while at < last do
     at = at + 1
     one(list[at])

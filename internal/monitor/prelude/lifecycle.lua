@@ -2,7 +2,7 @@
 local host = ...
 local o, engine = host.o, host.engine
 local call, callback = host.call, host.callback
-local type, select, rawget = type, select, rawget
+local ipairs, pairs, rawget, type, sort, upper = ipairs, pairs, rawget, type, table.sort, string.upper
 
 local plugin, ticks = nil, 0
 
@@ -41,7 +41,7 @@ function host.callbacks()
       if type(name) == "string" and type(f) == "function" then names[#names + 1] = name end
     end
   end
-  table.sort(names)
+  sort(names)
   return names
 end
 
@@ -50,7 +50,7 @@ local function subscribed(id)
   if not subscriptions then
     subscriptions = {}
     for _, guid in ipairs(type(plugin.message_subscriptions) == "table" and plugin.message_subscriptions or {}) do
-      if type(guid) == "string" then subscriptions[guid:upper()] = true end
+      if type(guid) == "string" then subscriptions[upper(guid)] = true end
     end
   end
   return subscriptions[id]

@@ -1,6 +1,6 @@
 -- What a file is: the host reads from TrisulPlugin what it needs, and checks it (scriptprobe.go).
 local host = ...
-local type, rawget, pairs, ipairs, tostring = type, rawget, pairs, ipairs, tostring
+local ipairs, pairs, rawget, tostring, type, xpcall = ipairs, pairs, rawget, tostring, type, xpcall
 
 -- Tables that refer to themselves and values of C stay out of what the host gets.
 local function copy(v, depth)

@@ -1,8 +1,8 @@
 -- The global table T (specification 3.3 to 3.8). The host uses none of it: a script may put another table in its place.
 local host = ...
 local native, o = host.native, host.o
-local bit, error, tonumber, tostring, type, unpack, setmetatable = bit, error, tonumber, tostring, type, unpack, setmetatable
-local byte, char, find, format, gmatch, gsub, match, sub = string.byte, string.char, string.find, string.format, string.gmatch, string.gsub, string.match, string.sub
+local bit, error, ipairs, select, tonumber, tostring, type, unpack, setmetatable = bit, error, ipairs, select, tonumber, tostring, type, unpack, setmetatable
+local byte, char, find, format, gsub, match, sub = string.byte, string.char, string.find, string.format, string.gsub, string.match, string.sub
 local floor = math.floor
 
 local T = {
