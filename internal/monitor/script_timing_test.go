@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -63,4 +64,37 @@ func BenchmarkInstance(b *testing.B) {
 		var bound Bound
 		s.ask(KindBind, Bind{}, &bound)
 	}
+}
+
+// Flow records for a messagemonitor, and flows for an sg_monitor, in frames of 1000.
+func BenchmarkFlows(b *testing.B) {
+	f := func(name, block string, i Instance, event string) {
+		b.Run(name, func(b *testing.B) {
+			s := mustLoad(b, `TrisulPlugin = { id = { name = "x" }, `+block+` }`)
+			i.Index = 1
+			s.bindOne(i)
+			s.deaf = true
+			items := Items{Instance: 1, Event: event}
+			for n := range 1000 {
+				key := fmt.Sprintf("06C:0A.00.%02X.%02X:p-C350_08.08.08.08:p-01BB_0A.00.00.01_00000003_00000007", n>>8, n&255)
+				items.Flows = append(items.Flows, Flow{Key: key, Start: 1_700_000_000, Last: 1_700_000_060, BytesAZ: 1500, BytesZA: 40, PacketsAZ: 3, PacketsZA: 1})
+			}
+			payload, err := json.Marshal(items)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if err := s.Frame(KindItems, payload, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "flows/s")
+			if len(s.errors) > 0 {
+				b.Error(s.errors)
+			}
+		})
+	}
+	f("onnewflowrecord", `messagemonitor = { onnewflowrecord = function(engine, flow, bytes) engine:update_counter("`+ownGUID+`", flow:ipa(), 0, bytes) end }`,
+		Instance{Type: TypeMessageMonitor}, EventNew)
+	f("onflush", `sg_monitor = { onflush = function(engine, flow) T.bytes = (T.bytes or 0) + flow:az_bytes() end }`, Instance{Type: TypeSGMonitor}, EventFlush)
 }

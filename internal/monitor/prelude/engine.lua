@@ -56,7 +56,7 @@ local function guid_of(method, argument, guid)
 end
 
 -- Counter updates wait in this buffer, as updates.go describes them, until the host's call ends.
-local SIZE, HEAD = 256 * 1024, 14
+local SIZE, HEAD = 64 * 1024, 14
 local buffer, used = ffi.new("uint8_t[?]", SIZE), 0
 local double_at, short_at = ffi.typeof("double *"), ffi.typeof("uint16_t *")
 local cast, copy = ffi.cast, ffi.copy
