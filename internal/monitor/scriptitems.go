@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -10,32 +9,26 @@ import (
 	"github.com/weirhq/weir/internal/lua/modules"
 )
 
-// items works on alerts, flows or resources (5.4 to 5.7).
+// items works on alerts, flows or resources (5.4 to 5.7). The prelude reads their members by the names they have in JSON.
 func (h *host) items(payload []byte) (*ItemVotes, error) {
-	var head struct {
-		Items
-		Alerts    json.RawMessage `json:"alerts"` // as they are: the prelude reads them by their names
-		Flows     json.RawMessage `json:"flows"`
-		Resources json.RawMessage `json:"resources"`
+	v, message := modules.DecodeJSON(string(payload))
+	if message != "" {
+		return nil, fmt.Errorf("cannot read items: %s", message)
 	}
-	if err := json.Unmarshal(payload, &head); err != nil {
-		return nil, fmt.Errorf("cannot read items: %w", err)
-	}
+	t := table(v)
+	head := Items{Instance: int(toFloat(t.Get("instance"))), Time: int64(toFloat(t.Get("time"))), Begin: t.Get("begin") == true, End: t.Get("end") == true}
+	head.Event, _ = t.Get("event").(string)
 	i := h.instances[head.Instance]
 	if i == nil {
 		return nil, fmt.Errorf("BUG: items for instance %d, which is not there", head.Instance)
 	}
-	list := lua.Value(&lua.Table{})
-	for _, text := range []json.RawMessage{head.Alerts, head.Flows, head.Resources} {
-		if len(text) == 0 || string(text) == "null" {
-			continue
-		}
-		var message string
-		if list, message = modules.DecodeJSON(string(text)); message != "" {
-			return nil, fmt.Errorf("cannot read items: %s", message)
+	list := &lua.Table{}
+	for _, name := range []string{"alerts", "flows", "resources"} {
+		if some := table(t.Get(name)); len(some.Array) > 0 {
+			list = some
 		}
 	}
-	return i.items(&head.Items, list.(*lua.Table)), nil
+	return i.items(&head, list), nil
 }
 
 func (i *instance) items(head *Items, list *lua.Table) *ItemVotes {
