@@ -36,7 +36,8 @@ type counting struct {
 	meter    *flow.Meter
 	listener *flow.Listener
 	monitors *monitor.Monitors
-	alerts   func([]monitor.Alert) // nil for nobody
+	alerts   func([]monitor.Alert)    // nil for nobody, as the next one
+	entries  func([]monitor.Resource) // of resource groups
 	log      *slog.Logger
 	version  string
 	feeder   *feed.Feeder
@@ -70,10 +71,23 @@ func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, r
 	metering.Homes = homes
 	c.meter = flow.NewMeter(metering, c.groups, c.engine.Batch(), reg)
 	c.stages = []countergroup.Stage{c.meter.Stage()}
-	c.monitors = monitor.New(monitor.Config{Entries: entries(cfg, c.version), DataTime: dataTime}, c.engine, c.groups, scripts, reg, log, c.alert)
-	c.stages = append(c.stages, c.monitors)
+	if !dataTime { // a replay counts files, not itself
+		c.stages = append(c.stages, newMeta(c))
+	}
+	watching := monitor.Config{Entries: entries(cfg, c.version), DataTime: dataTime, Resources: c.resources}
+	var stored *storage.Stage
 	if s != nil {
-		c.stages = append(c.stages, storage.New(s, reg, log))
+		stored = storage.New(s, reg, log)
+		watching.Toppers = func(l *countergroup.Toppers) {
+			stored.Toppers(l)
+			stored.EndFlush(l.End) // at the end there is no flush any more
+		}
+	}
+	c.monitors = monitor.New(watching, c.engine, c.groups, scripts, reg, log, c.alert)
+	c.monitors.Follow(c.meter)
+	c.stages = append(c.stages, c.monitors)
+	if stored != nil {
+		c.stages = append(c.stages, stored)
 	}
 	c.engine.SetStages(c.stages...)
 	listening := flow.ListenerConfig{Templates: filepath.Join(cfg.Data, "flow", "templates.json"), ReceiveBuffer: flowBuffer, Sampling: cfg.Flows.Rates()}
@@ -136,6 +150,13 @@ func (c *counting) alert(alerts []monitor.Alert) {
 	}
 	if c.alerts != nil {
 		c.alerts(alerts)
+	}
+}
+
+// resources hands on what scripts added to resource groups.
+func (c *counting) resources(all []monitor.Resource) {
+	if c.entries != nil {
+		c.entries(all)
 	}
 }
 

@@ -84,7 +84,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if cfg.CountsGroups() {
 		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version, false)
 		if d.events != nil {
-			d.counts.alerts, d.events.feeder = d.events.alerts, d.counts.feeder
+			d.counts.alerts, d.counts.entries, d.events.feeder = d.events.alerts, d.events.resources, d.counts.feeder
 		}
 	}
 	if len(cfg.StatsD.Listen) > 0 {

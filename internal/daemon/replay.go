@@ -71,6 +71,7 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 			break
 		}
 	}
+	c.monitors.ShowRecords()
 	c.engine.Finish()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptPatience)
 	defer cancel()
@@ -119,6 +120,7 @@ func (r *replay) count(records []flow.Record, exported bool) {
 				r.late++
 			}
 			r.now = t
+			r.counting.monitors.ShowRecords()
 			r.counting.engine.Tick(t)
 		case t < r.now || !dated:
 			r.late++

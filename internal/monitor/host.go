@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -24,6 +25,10 @@ type Config struct {
 	// DataTime is for seconds that end when their data does, not when the clock says so: the stages wait until the scripts are done
 	// with each, and what scripts are late for is not left out.
 	DataTime bool
+
+	// Who keeps what scripts make; nil for nobody. The engine's ticking goroutine calls them, and Stop.
+	Resources func([]Resource)
+	Toppers   func(*countergroup.Toppers) // of a flowtracker, whose group has the title "flowtracker NAME"
 }
 
 // Entry is a directory that is searched for scripts, or one script.
@@ -48,9 +53,11 @@ type Monitors struct {
 	unknown   *telemetry.Discard
 	malformed *telemetry.Discard
 	notKept   *telemetry.Discard
-	windows   *telemetry.Ledger // "monitor.windows": what was to be shown to scripts, in frames
-	late      *telemetry.Discard
-	gone      *telemetry.Discard
+
+	unknownFlow *telemetry.Discard
+	windows     *telemetry.Ledger // "monitor.windows": what was to be shown to scripts, in frames
+	late        *telemetry.Discard
+	gone        *telemetry.Discard
 
 	ready   chan struct{} // closed when every script was heard of
 	work    chan func()   // for the goroutine that owns what follows
@@ -63,14 +70,18 @@ type Monitors struct {
 	context int64     // T.contextid of the next instance
 
 	attached atomic.Pointer[attachment]
+	flows    flows
 
-	mu       sync.Mutex // for what follows
-	others   []countergroup.OtherGroup
-	messages []sent
-	now      int64   // the end of the second that is worked on; 0 before the first
-	alerts   []Alert // since the last second
-	window   []Alert // since the last flush
-	kept     []Alert // the newest, for people
+	waited    map[*member]time.Duration // in the second that is worked on, for scripts that are late; of the ticking goroutine
+	waitedAll time.Duration
+
+	mu           sync.Mutex // for what follows
+	others       []countergroup.OtherGroup
+	messages     []sent
+	messageBytes int
+	now          int64 // the end of the second that is worked on; 0 before the first
+	alerts       collected[Alert]
+	resources    collected[Resource]
 }
 
 // sent is a message on its way, with the process it came from.
@@ -83,8 +94,6 @@ const (
 	defaultScan  = 5 * time.Second
 	defaultVotes = 10 * time.Second
 	maxMessages  = 10_000 // on their way
-	maxAlerts    = 10_000 // of one window
-	keptAlerts   = 1000
 )
 
 // New returns monitors of the groups of engine. alert, which may be nil, is told of alerts when they are stored. Nothing runs before Start.
@@ -98,8 +107,10 @@ func New(cfg Config, engine *countergroup.Engine, groups *countergroup.Registry,
 	m := &Monitors{
 		cfg: cfg, engine: engine, groups: groups, scripts: scripts, log: log, limited: telemetry.NewLimited(log, time.Minute, 5), onAlert: alert,
 		effects: reg.Ledger("monitor.effects", "effects"), windows: reg.Ledger("monitor.frames", "frames"),
-		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), others: countergroup.OtherGroups(),
+		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), waited: make(map[*member]time.Duration), others: countergroup.OtherGroups(),
 	}
+	m.flows.init(reg, cfg.DataTime)
+	m.unknownFlow = m.effects.Reason("unknown_flow")
 	m.unknown, m.malformed, m.notKept = m.effects.Reason("unknown_group"), m.effects.Reason("malformed"), m.effects.Reason("not_kept")
 	m.late, m.gone = m.windows.Reason("script_is_late"), m.windows.Reason("script_ended")
 	m.attached.Store(new(attachment))
@@ -153,7 +164,11 @@ func (m *Monitors) Ready() <-chan struct{} { return m.ready }
 func (m *Monitors) Stop(ctx context.Context) error {
 	close(m.stop)
 	<-m.stopped
+	for _, b := range m.attached.Load().trackers {
+		m.endTracker(b.tracker) // as of the end of its bucket, as windows are
+	}
 	m.attached.Store(new(attachment))
+	m.flows.want(0)
 	var ending sync.WaitGroup
 	for _, one := range m.members {
 		ending.Go(func() { one.end(ctx) })
@@ -308,10 +323,21 @@ func (m *Monitors) Status() []Script {
 	}
 }
 
-// ServeHTTP answers with {"monitors": [Script, ...]}.
-func (m *Monitors) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// ServeHTTP answers with {"monitors": [Script, ...]}, and to show=alerts or show=resources with {"alerts": [Alert, ...]} or
+// {"resources": [Resource, ...]}.
+func (m *Monitors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := make(map[string]any)
+	switch show := r.URL.Query().Get("show"); show {
+	case "":
+		answer["monitors"] = m.Status()
+	case "alerts":
+		answer[show] = m.Alerts()
+	case "resources":
+		answer[show] = m.Resources()
+	default:
+		http.Error(w, fmt.Sprintf("cannot show %q: show is alerts or resources, or left out for the scripts", show), http.StatusBadRequest)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(struct { // fails when the caller went away
-		Monitors []Script `json:"monitors"`
-	}{m.Status()})
+	_ = json.NewEncoder(w).Encode(answer) // fails when the caller went away
 }

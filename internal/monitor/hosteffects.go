@@ -2,9 +2,6 @@ package monitor
 
 import (
 	"encoding/json"
-	"slices"
-	"strconv"
-	"time"
 
 	"github.com/weirhq/weir/internal/countergroup"
 )
@@ -157,9 +154,21 @@ func (o *member) effect(e *Effect) {
 			m.notKept.Add(1)
 			return
 		}
-	default: // flows' attributes, edges of graphs, resources: nothing keeps them
+	case OpResource:
+		if !m.resource(o, e) {
+			m.notKept.Add(1)
+			return
+		}
+	case OpEdge, OpFlowEdges:
+		if !o.tellOnce("edges") {
+			m.log.Warn("a script adds edges to a graph; none is kept", "file", o.source.path)
+		}
 		m.notKept.Add(1)
 		return
+	default:
+		if !o.flowEffect(e) {
+			return
+		}
 	}
 	m.effects.Passed(1)
 }
@@ -168,118 +177,14 @@ func (o *member) effect(e *Effect) {
 func (m *Monitors) post(from *member, message Message) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.messages) >= maxMessages {
-		m.messages = slices.Delete(m.messages, 0, 1)
+	for len(m.messages) > 0 && (len(m.messages) >= maxMessages || m.messageBytes+len(message.Text) > maxContents) {
+		m.messageBytes -= len(m.messages[0].Text)
+		m.messages = m.messages[1:]
 		m.limited.Warn("messages between scripts are dropped: too many wait for the next second", "limit", maxMessages)
 		m.notKept.Add(1)
 		m.effects.Received(1) // the one that made room was counted as passed
 	}
+	m.messageBytes += len(message.Text)
 	m.messages = append(m.messages, sent{message, from})
 	return true
-}
-
-// alert takes a new alert in, section 4.3.
-func (m *Monitors) alert(from *member, a Alert) bool {
-	for guid, key := range map[string]string{guidAlertSignatures: a.SigID, guidAlertClasses: a.Classification, guidAlertPriorities: strconv.Itoa(a.Priority)} {
-		if g := m.groups.Lookup(guid); g != nil && key != "" && len(key) <= countergroup.MaxKey {
-			from.updates.Add(g, []byte(key), 0, 1)
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if a.Time == 0 {
-		a.Time = float64(time.Now().UnixMicro()) / 1e6
-		if m.cfg.DataTime {
-			a.Time = float64(m.now)
-		}
-	}
-	if !slices.ContainsFunc(m.others, func(o countergroup.OtherGroup) bool { return o.Kind == "alert" && o.GUID == a.GUID }) {
-		m.others = append(m.others, countergroup.OtherGroup{Kind: "alert", Title: a.GUID, GUID: a.GUID})
-		m.log.Warn("a script adds alerts to an alert group that nobody defined", "file", from.source.path, "guid", a.GUID)
-	}
-	if len(m.window) >= maxAlerts {
-		m.limited.Warn("alerts of scripts are dropped: too many in one window", "file", from.source.path, "limit", maxAlerts)
-		return false
-	}
-	m.alerts, m.window = append(m.alerts, a), append(m.window, a)
-	return true
-}
-
-// flushAlerts votes on the alerts of the window and stores those that pass.
-func (m *Monitors) flushAlerts(t int64) {
-	m.mu.Lock()
-	alerts := m.window
-	m.window = nil
-	m.mu.Unlock()
-	attached := m.attached.Load().alerts
-	dropped := make([]int, len(alerts))
-	watching := make([]int, len(alerts))
-	for _, b := range attached {
-		var mine []int
-		items := Items{Instance: b.index, Event: EventFlush, Time: t, Begin: true, End: true}
-		for i, a := range alerts {
-			if a.GUID == b.guid {
-				mine = append(mine, i)
-				watching[i]++
-				items.Alerts = append(items.Alerts, a)
-			}
-		}
-		if !b.filter {
-			if b.flushes {
-				m.items(b, items)
-			}
-			continue
-		}
-		items.Event = EventDecide
-		reply, ok := m.request(&b.processed, KindItems, encode(items))
-		var votes ItemVotes
-		if !ok || json.Unmarshal(reply, &votes) != nil {
-			continue
-		}
-		for n, i := range mine {
-			if n < len(votes.Pass) && !votes.Pass[n] {
-				dropped[i]++
-			}
-		}
-		for _, c := range votes.Changed {
-			if c.Item >= 0 && c.Item < len(mine) {
-				c.apply(&alerts[mine[c.Item]])
-			}
-		}
-	}
-	var stored []Alert
-	for i, a := range alerts {
-		if watching[i] == 0 || dropped[i] < watching[i] {
-			stored = append(stored, a)
-		}
-	}
-	if len(stored) == 0 {
-		return
-	}
-	m.mu.Lock()
-	m.kept = append(m.kept, stored...)
-	m.kept = slices.Clone(m.kept[max(0, len(m.kept)-keptAlerts):])
-	m.mu.Unlock()
-	if m.onAlert != nil {
-		m.onAlert(stored)
-	}
-}
-
-func (c *Change) apply(a *Alert) {
-	if c.Priority != nil {
-		a.Priority = *c.Priority
-	}
-	if c.Message != nil {
-		a.Message = *c.Message
-	}
-	if c.ExtraMessage != nil {
-		a.ExtraMessage = *c.ExtraMessage
-	}
-}
-
-// Alerts are the newest alerts that were stored, oldest first. Any goroutine.
-func (m *Monitors) Alerts() []Alert {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.kept)
 }

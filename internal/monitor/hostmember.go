@@ -54,7 +54,8 @@ type placement struct {
 	running   bool
 	reason    string
 	figures   State
-	release   func() // of what is watched; nil when nothing is
+	release   func()   // of what is watched; nil when nothing is
+	tracker   *tracker // of a flowtracker
 }
 
 // has reports whether any of the callbacks is defined.
@@ -339,6 +340,9 @@ func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []s
 		i := &placement{Instance: Instance{Index: o.next, Type: block.Type, Context: o.m.context, GUID: guid, Title: title}, member: o, group: g}
 		if g != nil {
 			i.Meters = len(g.Meters)
+		}
+		if block.Type == TypeFlowTracker {
+			i.tracker = newTracker(block.Tracker, o.source.name, o.m.engine.Window())
 		}
 		o.next++
 		all = append(all, i)

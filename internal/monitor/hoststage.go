@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/script"
@@ -17,6 +18,9 @@ type attachment struct {
 	processes []*processed                     // in load order
 	alerts    []*bound
 	resources []*bound
+	sessions  []*bound // sg_monitors
+	trackers  []*bound
+	messages  []*bound
 	engines   []*processed // with an engine_monitor
 }
 
@@ -29,21 +33,24 @@ type processed struct {
 // bound is a running instance.
 type bound struct {
 	processed
-	index     int
-	guid      string
-	filter    bool // onflushfilter, or flushfilter
-	flushes   bool // onbeginflush, onflush or onendflush
-	vetoes    bool // ontopperflushfilter
-	begins    bool // onbegintopperflush
-	tops      bool // any of the topper callbacks
-	updates   bool
-	newKeys   bool
-	newAlerts bool // onnewalert, onnewresource
+	index    int
+	guid     string
+	filter   bool // onflushfilter, or flushfilter
+	flushes  bool // onbeginflush, onflush or onendflush
+	vetoes   bool // ontopperflushfilter
+	begins   bool // onbegintopperflush
+	tops     bool // any of the topper callbacks
+	updates  bool
+	newKeys  bool
+	ends     bool // onterminate
+	newItems bool // onnewalert, onnewresource, onnewflow
+	tracker  *tracker
 }
 
 // publish makes the snapshot of what runs now.
 func (m *Monitors) publish() {
 	a := &attachment{groups: make(map[*countergroup.Group][]*bound)}
+	wants := uint32(0)
 	for _, one := range m.members {
 		if one.process == nil || one.supervisor == nil {
 			continue
@@ -64,11 +71,28 @@ func (m *Monitors) publish() {
 				b.updates, b.newKeys = i.has("onupdate"), i.has("onnewkey")
 				a.groups[i.group] = append(a.groups[i.group], b)
 			case TypeAlertMonitor:
-				b.filter, b.flushes, b.newAlerts = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewalert")
+				b.filter, b.flushes, b.newItems = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewalert")
 				a.alerts = append(a.alerts, b)
 			case TypeResourceMonitor:
-				b.filter, b.flushes, b.newAlerts = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewresource")
+				b.filter, b.flushes, b.newItems = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewresource")
 				a.resources = append(a.resources, b)
+			case TypeSGMonitor:
+				b.filter, b.flushes = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush")
+				b.newItems, b.updates, b.ends = i.has("onnewflow"), i.has("onupdate"), i.has("onterminate")
+				a.sessions = append(a.sessions, b)
+				if b.newItems || b.updates || b.ends {
+					wants |= wantFlows
+				}
+				if b.filter || b.flushes {
+					wants |= wantFlushes
+				}
+			case TypeFlowTracker:
+				b.tracker = i.tracker
+				a.trackers = append(a.trackers, b)
+				wants |= wantFlushes
+			case TypeMessageMonitor:
+				a.messages = append(a.messages, b)
+				wants |= wantRecords
 			case TypeEngineMonitor:
 				engine = true
 			}
@@ -81,14 +105,27 @@ func (m *Monitors) publish() {
 		}
 	}
 	m.attached.Store(a)
+	m.flows.want(wants)
 }
 
-// send shows a script something that it is not asked about. A script that has enough to do misses it.
+// patience is how long the stages wait in a second for a script that has enough to do, so that the many frames of a large flush are not left out. All
+// scripts together get twice that.
+const patience = 250 * time.Millisecond
+
+// send shows a script something that it is not asked about. A script that is late misses it.
 func (m *Monitors) send(p *processed, kind byte, payload []byte) {
 	m.windows.Received(1)
 	err := p.process.Send(kind, payload)
-	if m.cfg.DataTime && errors.Is(err, script.ErrFull) {
-		err = p.process.SendWait(context.Background(), kind, payload)
+	if errors.Is(err, script.ErrFull) {
+		ctx, cancel := context.Background(), context.CancelFunc(func() {})
+		if !m.cfg.DataTime {
+			ctx, cancel = context.WithTimeout(ctx, min(patience-m.waited[p.member], 2*patience-m.waitedAll))
+		}
+		began := time.Now()
+		err = p.process.SendWait(ctx, kind, payload)
+		cancel()
+		m.waited[p.member] += time.Since(began)
+		m.waitedAll += time.Since(began)
 	}
 	switch {
 	case err == nil:
@@ -120,8 +157,10 @@ func (m *Monitors) request(p *processed, kind byte, payload []byte) ([]byte, boo
 func (m *Monitors) BeginSecond(t int64) {
 	m.mu.Lock()
 	messages := m.messages
-	m.messages, m.now = nil, t
+	m.messages, m.messageBytes, m.now = nil, 0, t
 	m.mu.Unlock()
+	clear(m.waited)
+	m.waitedAll = 0
 	if len(messages) == 0 {
 		return
 	}
@@ -170,20 +209,13 @@ func newOnly(rows []countergroup.Row) (news []countergroup.Row) {
 	return news
 }
 
-// EndSecond implements countergroup.Stage: alerts and onmetronome.
+// EndSecond implements countergroup.Stage: alerts, resources, flows, and onmetronome.
 func (m *Monitors) EndSecond(t int64) {
 	a := m.attached.Load()
-	m.mu.Lock()
-	alerts := m.alerts
-	m.alerts = nil
-	m.mu.Unlock()
-	if len(alerts) > 0 {
-		for _, b := range a.alerts {
-			if b.newAlerts {
-				m.items(b, Items{Instance: b.index, Event: EventNew, Time: t, Alerts: ofGroup(alerts, b.guid)})
-			}
-		}
-	}
+	showNew(m, a.alerts, &m.alerts, alertKind, t)
+	showNew(m, a.resources, &m.resources, resourceKind, t)
+	m.secondOfFlows(a, t)
+	m.ShowRecords()
 	tick := encode(Tick{Time: t})
 	for _, p := range a.processes {
 		m.send(p, KindTick, tick)
@@ -198,23 +230,6 @@ func (m *Monitors) sync() {
 	}
 	for _, p := range m.attached.Load().processes {
 		_, _ = p.process.Request(context.Background(), KindSync, nil) // one that has ended posts nothing any more
-	}
-}
-
-// ofGroup are the alerts of one alert group.
-func ofGroup(alerts []Alert, guid string) (some []Alert) {
-	for _, a := range alerts {
-		if a.GUID == guid {
-			some = append(some, a)
-		}
-	}
-	return some
-}
-
-// items shows items to an instance that is not asked about them; nothing when there are none.
-func (m *Monitors) items(b *bound, i Items) {
-	if len(i.Alerts)+len(i.Flows)+len(i.Resources) > 0 || i.Begin || i.End {
-		m.send(&b.processed, KindItems, encode(i))
 	}
 }
 
@@ -233,10 +248,17 @@ func (m *Monitors) BeginFlush(t int64) {
 	}
 }
 
-// EndFlush implements countergroup.Stage: alerts are flushed behind the groups.
+// EndFlush implements countergroup.Stage: alerts, resources and flows are flushed behind the groups.
 func (m *Monitors) EndFlush(t int64) {
-	m.flushAlerts(t)
-	for _, p := range m.attached.Load().engines {
+	a := m.attached.Load()
+	if alerts := flushItems(m, a.alerts, &m.alerts, alertKind, t); len(alerts) > 0 && m.onAlert != nil {
+		m.onAlert(alerts)
+	}
+	if resources := flushItems(m, a.resources, &m.resources, resourceKind, t); len(resources) > 0 && m.cfg.Resources != nil {
+		m.cfg.Resources(resources)
+	}
+	m.flushFlows(a, t)
+	for _, p := range a.engines {
 		m.send(p, KindFlush, encode(Flush{Time: t, End: true}))
 	}
 	m.sync()

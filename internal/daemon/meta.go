@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/weirhq/weir/internal/countergroup"
+	"github.com/weirhq/weir/internal/flow"
+)
+
+// Groups that describe groups, and the table of flows.
+const (
+	guidMetaGroups   = "{4D88CC23-2883-4DEA-A313-A23B60FE8BDA}"
+	guidMetaSessions = "{594606BD-EEB2-4E0B-BAC4-84B7057088C8}"
+	guidIPFlows      = "{99A78737-4B41-4387-8F31-8077DB917336}"
+)
+
+// meta is a stage that counts how groups and the table of flows fare, once per window: what a window held counts in the next one. Groups without keys are left
+// out, and so are the two groups themselves.
+type meta struct {
+	countergroup.Nothing
+	engine        *countergroup.Engine
+	meter         *flow.Meter
+	batch         *countergroup.Batch
+	groups, flows *countergroup.Group // nil when they are switched off
+	before        map[*countergroup.Group]countergroup.Stats
+	flowsBefore   flow.Figures
+	updated       map[*countergroup.Group]int // rows of the window
+	began         time.Time
+}
+
+// newMeta returns the stage of c, which has its groups, engine and meter.
+func newMeta(c *counting) *meta {
+	return &meta{
+		engine: c.engine, meter: c.meter, batch: c.engine.Batch(), groups: c.groups.Lookup(guidMetaGroups), flows: c.groups.Lookup(guidMetaSessions),
+		before: make(map[*countergroup.Group]countergroup.Stats), updated: make(map[*countergroup.Group]int),
+	}
+}
+
+// BeginFlush implements countergroup.Stage.
+func (m *meta) BeginFlush(int64) {
+	m.began = time.Now()
+	clear(m.updated)
+}
+
+// Window implements countergroup.Stage.
+func (m *meta) Window(w *countergroup.Window) { m.updated[w.Group] = max(len(w.Rows)-1, 0) }
+
+// Meters of the two groups.
+var (
+	metaMeters    = []int{0, 3, 4, 5, 7, 9, 10}
+	sessionMeters = []int{0, 2, 3, 4, 5, 8, 10}
+)
+
+// EndFlush implements countergroup.Stage.
+func (m *meta) EndFlush(int64) {
+	took := float64(time.Since(m.began).Microseconds())
+	if m.groups != nil {
+		for _, s := range m.engine.Stats() {
+			before := m.before[s.Group]
+			m.before[s.Group] = s
+			if s.Created == 0 || s.Group == m.groups || s.Group == m.flows {
+				continue
+			}
+			// Master Size, Flush US (of all groups together), Flush Keys, New Keys, Unique Keys, Tail Prunes, Hi Water Rej
+			m.batch.AddRow(m.groups, []byte(s.Group.GUID), metaMeters, []float64{
+				float64(s.Keys), took, float64(m.updated[s.Group]), float64(s.Created - before.Created), float64(s.Keys),
+				float64(s.Pruned - before.Pruned), float64(s.Refused - before.Refused),
+			})
+		}
+	}
+	if f, before := m.meter.Figures(), m.flowsBefore; m.flows != nil && f.New > 0 {
+		m.flowsBefore = f
+		terminated, expired, pruned := f.Terminated-before.Terminated, f.Expired-before.Expired, f.Pruned-before.Pruned
+		// Master Size, New, Closed, Expired, Terminated, Key Hits, Tail Prunes
+		m.batch.AddRow(m.flows, []byte(guidIPFlows), sessionMeters, []float64{
+			float64(f.Flows), float64(f.New - before.New), float64(terminated + expired + pruned), float64(expired), float64(terminated),
+			float64(f.Hits - before.Hits), float64(pruned),
+		})
+	}
+	m.batch.Post()
+}
