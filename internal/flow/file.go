@@ -35,6 +35,9 @@ func (f *File) Read(path string, sink func(records []Record, exported bool) erro
 	fail := func(err error) error { return fmt.Errorf("cannot read flows from %q: %w", path, err) }
 	file, err := os.Open(path)
 	if err != nil {
+		if reason := errors.Unwrap(err); reason != nil {
+			err = reason // without the path again
+		}
 		return fail(err)
 	}
 	defer file.Close()

@@ -94,6 +94,13 @@ func TestFile(t *testing.T) {
 	}
 }
 
+func TestFileMissing(t *testing.T) {
+	err := new(File).Read("/nowhere.pcap", nil)
+	if err == nil || err.Error() != `cannot read flows from "/nowhere.pcap": no such file or directory` {
+		t.Error(err)
+	}
+}
+
 // FuzzCapture and FuzzNfcapd: no file stops the readers or makes them ask for much memory.
 func FuzzCapture(f *testing.F) {
 	packet := ethernetHeader(0x0800, ipv4Header("10.0.0.1", "10.0.0.2", 6, 1000))

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"math"
 	"net"
 	"path/filepath"
 	"testing"
@@ -19,7 +20,7 @@ type sums struct {
 
 func (s *sums) Window(w *countergroup.Window) {
 	if n := len(w.Rows); w.Group.GUID == guidAggregates && n > 0 {
-		s.packets += w.Rows[n-1].Values[1] * float64(w.End-w.Start)
+		s.packets += math.Round(w.Rows[n-1].Values[1] * float64(w.Seconds)) // a rate
 	}
 }
 
