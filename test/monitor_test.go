@@ -74,6 +74,12 @@ type monitored struct {
 // startMonitored starts weir with windows of a second and the scripts by their names, and returns when each group named is watched.
 func startMonitored(t *testing.T, scripts map[string]string, watched ...string) *monitored {
 	t.Helper()
+	return startMonitoredWith(t, "", scripts, watched...)
+}
+
+// startMonitoredWith is the same with more values for T.env.get_config, each ", NAME: VALUE" in YAML.
+func startMonitoredWith(t *testing.T, env string, scripts map[string]string, watched ...string) *monitored {
+	t.Helper()
 	dir := t.TempDir()
 	m := &monitored{t: t, dir: filepath.Join(dir, "scripts")}
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
@@ -88,8 +94,8 @@ http: {listen: "127.0.0.1:0"}
 sources: {statsd: [], netflow: [{listen: "udp://127.0.0.1:0"}]}
 statsd: {management: {listen: ""}}
 counter_groups: {window: 1s, topper_bucket: 1s}
-monitors: [{path: scripts, call_timeout: 300ms, env: {"Test>Dir": %q}}]
-`, m.dir))
+monitors: [{path: scripts, call_timeout: 300ms, env: {"Test>Dir": %q%s}}]
+`, m.dir, env))
 	p, err := run(dir, environment(), "run", "-c", "weir.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,7 @@
 -- A counter group of its own: the traffic of each /24 network, made of the group Hosts. Its windows come one window after those of Hosts.
 
 local NETWORKS = "{7B0E6A1C-52D4-4C1B-9A57-2F6D9C3E8A10}"
-local WINDOW = 60 -- seconds, of counter_groups.window
+local WINDOW = tonumber(T.env.get_config("Networks>Window")) or 60 -- seconds: that of counter_groups.window
 
 TrisulPlugin = {
   id = { name = "networks", description = "traffic by /24 network" },
@@ -24,17 +24,14 @@ TrisulPlugin = {
   cg_monitor = {
     counter_guid = "{4CD742B1-C1CA-4708-BE78-0FCA2EB01A86}", -- Hosts
 
-    onload = function()
-      T.window = tonumber(T.env.get_config("Networks>Window")) or WINDOW
-      T.labelled = {}
-    end,
+    onload = function() T.labelled = {} end,
 
     onflush = function(engine, ts, key, metrics)
       local network = key:match("^(%x%x%.%x%x%.%x%x)%.%x%x$")
       if not network then return end -- the totals of the group: those of Networks are computed
       network = network .. ".00"
       for meter = 0, 2 do
-        engine:update_counter(NETWORKS, network, meter, T.window * metrics[meter + 1]) -- bytes: a rate times its seconds
+        engine:update_counter(NETWORKS, network, meter, WINDOW * metrics[meter + 1]) -- bytes: a rate times its seconds
       end
       engine:update_counter(NETWORKS, network, 3, 1)
       if not T.labelled[network] then

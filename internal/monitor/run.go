@@ -30,7 +30,7 @@ type Call struct {
 	// What it asked for.
 	Updates []Posted `json:"updates,omitempty"`
 	Alerts  []Alert  `json:"alerts,omitempty"`
-	Effects []Effect `json:"effects,omitempty"` // everything else
+	Effects []Asked  `json:"effects,omitempty"` // everything else
 
 	Errors []string `json:"errors,omitempty"`
 }
@@ -41,6 +41,24 @@ type Posted struct {
 	Key   string  `json:"key"`
 	Meter int     `json:"meter"`
 	Value float64 `json:"value"`
+}
+
+// Asked is an Effect for people.
+type Asked struct {
+	Op        string    `json:"op"`
+	GUID      string    `json:"guid,omitempty"` // of a message, its id
+	Key       string    `json:"key,omitempty"`
+	Flow      string    `json:"flow,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	Value     string    `json:"value,omitempty"`
+	Label     string    `json:"label,omitempty"`
+	Text      string    `json:"text,omitempty"`
+	ToGUID    string    `json:"to_guid,omitempty"`
+	ToKey     string    `json:"to_key,omitempty"`
+	Meter     int       `json:"meter,omitempty"`
+	Direction int       `json:"direction,omitempty"`
+	Number    float64   `json:"number,omitempty"`
+	Numbers   []float64 `json:"numbers,omitempty"`
 }
 
 // Run runs one file in this process, for people who write scripts: it is the stage of an engine on data time and makes each call
@@ -526,9 +544,11 @@ func (w runWriter) Send(kind byte, payload []byte) error {
 				r.alerts, r.window = append(r.alerts, *e.Alert), append(r.window, *e.Alert)
 			case e.Op == OpMessage && e.Message != nil:
 				r.messages = append(r.messages, *e.Message)
-				r.call.Effects = append(r.call.Effects, e)
+				r.call.Effects = append(r.call.Effects, Asked{Op: e.Op, GUID: e.Message.ID, Text: string(e.Message.Text)})
 			default:
-				r.call.Effects = append(r.call.Effects, e)
+				r.call.Effects = append(r.call.Effects, Asked{
+					e.Op, e.GUID, string(e.Key), e.Flow, e.Name, e.Value, e.Label, e.Text, e.ToGUID, string(e.ToKey), e.Meter, e.Direction, e.Number, e.Numbers,
+				})
 			}
 		}
 	}
