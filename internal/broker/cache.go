@@ -75,7 +75,9 @@ type pair struct{ host, service uint64 }
 type Cache struct {
 	hosts         map[uint64]*object
 	services      map[pair]*object
-	front         front // to services
+	front         front     // to services
+	expected      []*object // by Expect
+	seen          int       // what it did, so that it is not left out as useless
 	instances     map[uint64]string
 	severities    map[pair]int32
 	hostGroups    groups

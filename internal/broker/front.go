@@ -1,5 +1,7 @@
 package broker
 
+import "github.com/weirhq/weir/internal/event"
+
 // front finds services faster than their map does: a status of one is what comes most.
 // It is a table of those that were found last, each at one of two neighbouring places;
 // what is not there is in the map. A service that is gone has the id nobody.
@@ -46,3 +48,36 @@ func (c *Cache) find(id pair) *object {
 	c.front[i] = o
 	return o
 }
+
+// Expect says that a batch is about to be given to Update event by event. It looks at what the statuses among the first
+// events of it will write to, all of them at once: in a large installation each is in
+// memory that the processor has to wait for, and waiting for many together takes little longer than for one.
+func (c *Cache) Expect(batch []byte, events int) {
+	if len(c.front) == 0 {
+		return
+	}
+	c.expected = c.expected[:0]
+	it := event.NewIterator(batch)
+	for ; events > 0 && it.Next(); events-- {
+		if e := &it.Event; e.Type == pbServiceStatus || e.Type == legacyServiceStatus {
+			c.expected = append(c.expected, c.front[c.front.place(serviceOf(e))])
+		}
+	}
+	seen := 0
+	for _, o := range c.expected {
+		if o != nil {
+			seen += len(o.status)
+		}
+	}
+	for _, o := range c.expected {
+		if o != nil {
+			for at := 0; at < len(o.status); at += cacheLine {
+				seen += int(o.status[at])
+			}
+		}
+	}
+	c.seen = seen
+}
+
+// cacheLine is how many bytes a processor fetches at once.
+const cacheLine = 64

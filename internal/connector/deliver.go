@@ -117,6 +117,9 @@ func (s *Script) step() (lua.DispatchResult, error) {
 func (s *Script) take(b *batch) ([]byte, error) {
 	start, same, live, number := b.offset, true, false, s.next
 	s.segment, s.ends = s.segment[:0], s.ends[:0]
+	if s.next >= s.learned {
+		s.cache.Expect(b.data[start:], s.chunk)
+	}
 	it := event.NewIterator(b.data[start:])
 	for before := 0; len(s.ends) < s.chunk && it.Next(); before = it.Offset() {
 		e := it.Event
