@@ -139,9 +139,9 @@ end
 	}
 	together()
 	m.export(traffic)
-	lines := m.sees("page", `^External Hosts`)
+	m.sees("page", `^External Hosts`)
 	m.sees("page", `^Internal Hosts`)
-	lines = m.sees("page", `^Hosts`)
+	lines := m.sees("page", `^Hosts`)
 	slices.Sort(lines)
 	if diff := cmp.Diff([]string{"External Hosts {C0.00.02.09}", "Hosts {0A.00.00.01,C0.00.02.09}", "Internal Hosts {0A.00.00.01}"}, lines); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

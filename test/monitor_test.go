@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	network "encoding/binary"
 	"fmt"
 	"net"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	compare "github.com/google/go-cmp/cmp"
 )
 
 // What scripts of these tests share: they write a line for each call to a file that the test reads.
@@ -183,6 +184,7 @@ type exported struct {
 	protocol       byte
 	bytes, packets uint32
 	in, out        uint16 // interfaces
+	flags          byte   // of TCP; 0 stands for ACK and PSH
 }
 
 // exportFrom sends a datagram of NetFlow 5 from an address of this machine.
@@ -207,7 +209,7 @@ func (m *monitored) exportFrom(source string, list ...exported) {
 			b = be.AppendUint32(b, n)
 		}
 		b = be.AppendUint16(be.AppendUint16(b, from.Port()), to.Port())
-		b = append(b, 0, 0x18, c.protocol, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+		b = append(b, 0, cmp.Or(c.flags, 0x18), c.protocol, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	}
 	if _, err := conn.Write(b); err != nil {
 		m.t.Fatal(err)
@@ -304,10 +306,10 @@ func TestMonitorCallbacks(t *testing.T) {
 	for i := range got {
 		got[i] = regexp.MustCompile(`^(onmetronome \d+) \d+`).ReplaceAllString(got[i], "$1 TICK")
 	}
-	if diff := cmp.Diff(want, got[:min(len(want), len(got))]); diff != "" {
+	if diff := compare.Diff(want, got[:min(len(want), len(got))]); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"plugin onload nil nil", "plugin onload Hosts {4CD742B1-C1CA-4708-BE78-0FCA2EB01A86}", "onload Hosts"}[1:], lines[:2]); diff != "" {
+	if diff := compare.Diff([]string{"plugin onload nil nil", "plugin onload Hosts {4CD742B1-C1CA-4708-BE78-0FCA2EB01A86}", "onload Hosts"}[1:], lines[:2]); diff != "" {
 		t.Errorf("how it begins (-want +got)\n%s", diff)
 	}
 
@@ -343,7 +345,7 @@ func TestMonitorCallbacks(t *testing.T) {
 	}
 	m.endInOrder(t)
 	lines = m.seen("all")
-	if diff := cmp.Diff([]string{"onunload Hosts", "plugin onunload Hosts"}, lines[max(0, len(lines)-2):]); diff != "" {
+	if diff := compare.Diff([]string{"onunload Hosts", "plugin onunload Hosts"}, lines[max(0, len(lines)-2):]); diff != "" {
 		t.Errorf("how it ends (-want +got)\n%s", diff)
 	}
 }

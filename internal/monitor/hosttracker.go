@@ -98,7 +98,7 @@ func (k *tracker) cut() {
 // endTracker hands the list of a bucket to who stores it.
 func (m *Monitors) endTracker(k *tracker) {
 	if len(k.ranks) > 0 && m.cfg.Toppers != nil {
-		m.cfg.Toppers(&countergroup.Toppers{Group: k.group, Start: k.start, End: k.start + k.bucket, Items: k.list()})
+		m.cfg.Toppers(&countergroup.Toppers{Group: k.group, Start: k.start, End: k.start + k.bucket, Seconds: k.bucket, Items: k.list()})
 	}
 	clear(k.ranks)
 }
