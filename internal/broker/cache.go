@@ -76,7 +76,8 @@ type Cache struct {
 	hosts         map[uint64]*object
 	services      map[pair]*object
 	front         front     // to services
-	expected      []*object // by Expect
+	expected      []*object // by Expect: the services of the next statuses, nil where not found
+	taken         int       // of them
 	seen          int       // what it did, so that it is not left out as useless
 	instances     map[uint64]string
 	severities    map[pair]int32
@@ -156,7 +157,7 @@ func (c *Cache) Stats() Stats {
 func (c *Cache) Update(e event.Event) {
 	switch e.Type {
 	case pbServiceStatus, legacyServiceStatus:
-		if id := serviceOf(&e); !c.status(c.service(id), &e) {
+		if id := serviceOf(&e); !c.status(c.nextService(id), &e) {
 			c.unknownService(id)
 		}
 		return

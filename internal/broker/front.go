@@ -56,7 +56,7 @@ func (c *Cache) Expect(batch []byte, events int) {
 	if len(c.front) == 0 {
 		return
 	}
-	c.expected = c.expected[:0]
+	c.expected, c.taken = c.expected[:0], 0
 	it := event.NewIterator(batch)
 	for ; events > 0 && it.Next(); events-- {
 		if e := &it.Event; e.Type == pbServiceStatus || e.Type == legacyServiceStatus {
@@ -77,6 +77,18 @@ func (c *Cache) Expect(batch []byte, events int) {
 		}
 	}
 	c.seen = seen
+}
+
+// nextService is service for the next status that Expect has seen, if it has.
+func (c *Cache) nextService(id pair) *object {
+	if c.taken < len(c.expected) {
+		o := c.expected[c.taken]
+		c.taken++
+		if o != nil && o.id == id {
+			return o
+		}
+	}
+	return c.service(id)
 }
 
 // cacheLine is how many bytes a processor fetches at once.
