@@ -48,6 +48,7 @@ Input is a counter update per line, in JSON with ts (Unix seconds), guid, key, m
 or, with --input, a file of flows: of nfdump (nfcapd) or a capture. Each call is a line of JSON:
 the callback, the group, what it was given and returned, the updates and alerts it made, and what it
 raised. "returned" is what a vote counts as: one that is not true or false counts as true.
+Callbacks for flows, records and resources are not called.
 
 The exit code is 0 when every call did without an error, 1 when one raised, or the script could
 not be loaded or the input not be read to its end, and 2 when the command line is wrong.`,

@@ -133,6 +133,10 @@ func (r *Run) attach(probe *Probe, all Groups) error {
 	file := &member{m: &Monitors{groups: r.groups}}
 	matched := false
 	for _, block := range probe.Blocks {
+		switch block.Type {
+		case TypeSGMonitor, TypeFlowTracker, TypeMessageMonitor, TypeResourceMonitor, TypeFTSMonitor:
+			r.out.Log(slog.LevelWarn, "a run shows counter groups and alerts: "+block.Type+" is loaded, and only its onmetronome called")
+		}
 		wanted, notes := file.wanted(block, all)
 		for _, note := range notes {
 			r.out.Log(slog.LevelInfo, note)
