@@ -72,7 +72,8 @@ type Monitors struct {
 	attached atomic.Pointer[attachment]
 	flows    flows
 
-	waited    map[*member]time.Duration // in the second that is worked on, for scripts that are late; of the ticking goroutine
+	patience  time.Duration             // of a second, for a script that is late; all together get twice that
+	waited    map[*member]time.Duration // in the second that is worked on; of the ticking goroutine
 	waitedAll time.Duration
 
 	mu           sync.Mutex // for what follows
@@ -93,6 +94,7 @@ type sent struct {
 const (
 	defaultScan  = 5 * time.Second
 	defaultVotes = 10 * time.Second
+	latePatience = 250 * time.Millisecond
 	maxMessages  = 10_000 // on their way
 )
 
@@ -107,7 +109,7 @@ func New(cfg Config, engine *countergroup.Engine, groups *countergroup.Registry,
 	m := &Monitors{
 		cfg: cfg, engine: engine, groups: groups, scripts: scripts, log: log, limited: telemetry.NewLimited(log, time.Minute, 5), onAlert: alert,
 		effects: reg.Ledger("monitor.effects", "effects"), windows: reg.Ledger("monitor.frames", "frames"),
-		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), waited: make(map[*member]time.Duration), others: countergroup.OtherGroups(),
+		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), patience: latePatience, waited: make(map[*member]time.Duration), others: countergroup.OtherGroups(),
 	}
 	m.flows.init(reg, cfg.DataTime)
 	m.unknownFlow = m.effects.Reason("unknown_flow")

@@ -80,16 +80,17 @@ func (o *member) begin() {
 		return
 	}
 	o.state, o.reason = stateLoading, ""
-	o.supervisor = script.New(o.spec(o.source), o, o.m.scripts, o.m.log)
+	o.supervisor = script.New(o.spec(o.source, nil), o, o.m.scripts, o.m.log)
 	if err := o.supervisor.Start(context.Background()); err != nil {
 		o.supervisor = nil
 		o.fail(err.Error())
 	}
 }
 
-func (o *member) spec(s source) script.Spec {
+// spec is for the process of a file. groups are those that a changed one must be usable with.
+func (o *member) spec(s source, groups *Groups) script.Spec {
 	setup := s.entry.Setup
-	setup.Path, setup.Root = s.path, s.root
+	setup.Path, setup.Root, setup.Groups = s.path, s.root, groups
 	payload, err := json.Marshal(setup)
 	if err != nil {
 		panic("BUG: cannot encode a setup: " + err.Error())
@@ -111,11 +112,11 @@ func (o *member) reload(s source) {
 		o.begin()
 		return
 	}
-	supervisor := o.supervisor
+	supervisor, groups := o.supervisor, o.m.snapshot()
 	go func() { // OnReady or the error comes through the goroutine that waits here otherwise
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := supervisor.Reload(ctx, o.spec(s)); err != nil {
+		if err := supervisor.Reload(ctx, o.spec(s, &groups)); err != nil {
 			o.m.log.Error("the changed script cannot be loaded: the version before it goes on", "file", before.path, "error", err)
 		}
 	}()

@@ -108,18 +108,15 @@ func (m *Monitors) publish() {
 	m.flows.want(wants)
 }
 
-// patience is how long the stages wait in a second for a script that has enough to do, so that the many frames of a large flush are not left out. All
-// scripts together get twice that.
-const patience = 250 * time.Millisecond
-
-// send shows a script something that it is not asked about. A script that is late misses it.
+// send shows a script something that it is not asked about. A script that has enough to do is waited for a moment, so that the many frames of a large flush are
+// not left out; a script that is late misses it.
 func (m *Monitors) send(p *processed, kind byte, payload []byte) {
 	m.windows.Received(1)
 	err := p.process.Send(kind, payload)
 	if errors.Is(err, script.ErrFull) {
 		ctx, cancel := context.Background(), context.CancelFunc(func() {})
 		if !m.cfg.DataTime {
-			ctx, cancel = context.WithTimeout(ctx, min(patience-m.waited[p.member], 2*patience-m.waitedAll))
+			ctx, cancel = context.WithTimeout(ctx, min(m.patience-m.waited[p.member], 2*m.patience-m.waitedAll))
 		}
 		began := time.Now()
 		err = p.process.SendWait(ctx, kind, payload)
