@@ -279,6 +279,13 @@ func TestMonitorReload(t *testing.T) {
 	m.feed("k3 0 1")
 	m.sees("reload", `^v2 k3$`)
 
+	m.put("app/it.lua", "TrisulPlugin = { id = {} }")
+	if err := m.waitLog(`the changed script cannot be loaded: the version before it goes on" file=\S*/app/it\.lua error=.*id\.name is not a string`); err != nil {
+		t.Fatal(err)
+	}
+	m.feed("k3b 0 1")
+	m.sees("reload", `^v2 k3b$`)
+
 	m.put("app/it.lua", script("v3"))
 	m.sees("reload", `^unload v2 Fed$`)
 	m.feed("k4 0 1")
@@ -308,7 +315,7 @@ func TestMonitorReload(t *testing.T) {
 		}
 		return ""
 	})
-	want := []string{"v1 k1", "unload v1 Fed", "v2 k2", "v2 k3", "unload v2 Fed", "v3 k4", "v3 k5", "unload v3 Fed"}
+	want := []string{"v1 k1", "unload v1 Fed", "v2 k2", "v2 k3", "v2 k3b", "unload v2 Fed", "v3 k4", "v3 k5", "unload v3 Fed"}
 	if diff := cmp.Diff(want, m.seen("reload")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

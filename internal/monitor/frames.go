@@ -69,6 +69,9 @@ type Setup struct {
 	Root  string   `json:"root,omitempty"`  // directory the file was found under: modules are looked for up to here; "" is the file's own
 	Paths []string `json:"paths,omitempty"` // further directories of modules
 
+	// Groups are given to a changed file, which is to take over only when it is usable with them.
+	Groups *Groups `json:"groups,omitempty"`
+
 	Env              map[string]string `json:"env,omitempty"`        // what T.env.get_config gives, by path such as "App>DBRoot"
 	DomainEnv        map[string]string `json:"domain_env,omitempty"` // the same for T.env.get_domain_config
 	ConfigFile       string            `json:"config_file,omitempty"`

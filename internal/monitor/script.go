@@ -87,6 +87,12 @@ func (h *host) load() error {
 		h.broken = err.Error() // a tool, a dump or a fixture
 		return nil
 	}
+	if h.setup.Groups == nil || !h.plugin {
+		return nil
+	}
+	if p := h.describe(h.setup.Groups); p.Failed != "" {
+		return &script.Error{Message: p.Failed, File: h.setup.Path}
+	}
 	return nil
 }
 
