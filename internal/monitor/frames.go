@@ -319,17 +319,20 @@ type Items struct {
 // Flow is a flow an sg_monitor, a flowtracker or a messagemonitor is shown (5.5, 5.6). The
 // script half takes its key apart.
 type Flow struct {
-	Key             string  `json:"key"` // flow key (6.1)
-	Start           int64   `json:"start"`
-	Last            int64   `json:"last"`
-	State           int     `json:"state"`
-	BytesAZ         float64 `json:"bytes_az"`
-	BytesZA         float64 `json:"bytes_za"`
-	PacketsAZ       float64 `json:"packets_az"`
-	PacketsZA       float64 `json:"packets_za"`
-	PayloadAZ       float64 `json:"payload_az,omitempty"`
-	PayloadZA       float64 `json:"payload_za,omitempty"`
-	Tags            string  `json:"tags,omitempty"`      // separated by |
+	Key       string  `json:"key"` // flow key (6.1)
+	Start     int64   `json:"start"`
+	Last      int64   `json:"last"`
+	State     int     `json:"state"`
+	BytesAZ   float64 `json:"bytes_az"`
+	BytesZA   float64 `json:"bytes_za"`
+	PacketsAZ float64 `json:"packets_az"`
+	PacketsZA float64 `json:"packets_za"`
+	PayloadAZ float64 `json:"payload_az,omitempty"`
+	PayloadZA float64 `json:"payload_za,omitempty"`
+	Tags      string  `json:"tags,omitempty"` // separated by |
+
+	Attributes map[string]string `json:"attributes,omitempty"` // of add_flow_attribute
+
 	SetupRTT        float64 `json:"setup_rtt,omitempty"` // microseconds
 	Retransmissions float64 `json:"retransmissions,omitempty"`
 }

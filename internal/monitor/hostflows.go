@@ -167,8 +167,16 @@ func (f *flows) see(of *flow.Flow, started, ended bool) {
 // shown is a flow as scripts are shown it.
 func (f *flows) shown(of *flow.Flow) Flow {
 	f.key = of.AppendKey(f.key[:0])
+	var attributes map[string]string
+	for _, a := range of.Attributes() {
+		if attributes == nil {
+			attributes = make(map[string]string)
+		}
+		attributes[a.Name] = a.Value
+	}
 	return Flow{
-		Key: string(f.key), Start: of.Start, Last: of.Last, State: int(of.State), Tags: of.Tags(),
+		Attributes: attributes,
+		Key:        string(f.key), Start: of.Start, Last: of.Last, State: int(of.State), Tags: of.Tags(),
 		BytesAZ: float64(of.BytesAZ), BytesZA: float64(of.BytesZA), PacketsAZ: float64(of.PacketsAZ), PacketsZA: float64(of.PacketsZA),
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 const flowScript = `TrisulPlugin = { id = { name = "flows" }, sg_monitor = {
   onnewflow = function(e, f) say("new", f:key(), f:az_bytes()) f:add_tag("seen") e:add_flow_attribute(f:key(), "os", "linux") end,
-  onupdate = function(e, f) say("update", f:az_bytes(), f:za_bytes(), f:tags()) end,
+  onupdate = function(e, f) say("update", f:az_bytes(), f:za_bytes(), f:tags(), f:attributes().os) end,
   onterminate = function(e, f) say("terminate", f:flow():porta_readable(), f:state()) end,
   onbeginflush = function(e, ts) say("begin", ts) end,
   flushfilter = function(e, f) say("filter", f:az_bytes(), f:za_bytes(), f:tags()) return FILTER end,
@@ -28,13 +28,13 @@ func TestFlowMonitor(t *testing.T) {
 	r.count(true, 10, 0x10)
 	r.count(false, 7, 0x10)
 	r.tick(1)
-	r.want("one update per second, with the tag", "update 110 7 seen")
+	r.want("one update per second, with the tag", "update 110 7 seen linux")
 	r.count(true, 1, 0x11)
 	r.tick(1)
-	r.want("the end", "update 111 7 seen", fmt.Sprintf("terminate 50000 %d", flow.StateSYN|flow.StateFIN|flow.StateTerminated))
+	r.want("the end", "update 111 7 seen linux", fmt.Sprintf("terminate 50000 %d", flow.StateSYN|flow.StateFIN|flow.StateTerminated))
 	r.count(false, 3, 0x11)
 	r.tick(1)
-	r.want("a record behind the end", "update 111 10 seen")
+	r.want("a record behind the end", "update 111 10 seen linux")
 	r.tick(56)
 	r.want("the next window", fmt.Sprint("begin ", begin+60), "filter 111 10 seen", fmt.Sprintf("flush %s %d %d", flowKey, begin, begin+3), "end")
 	r.tick(60)

@@ -132,6 +132,7 @@ function Flow:za_packets() return self.d.packets_za or 0 end
 function Flow:az_payload_bytes() return self.d.payload_az or 0 end
 function Flow:za_payload_bytes() return self.d.payload_za or 0 end
 function Flow:tags() return self.d.tags or "" end
+function Flow:attributes() return self.d.attributes or {} end
 function Flow:setup_rtt() return self.d.setup_rtt or 0 end
 function Flow:retransmissions() return self.d.retransmissions or 0 end
 function Flow:add_tag(tag)
