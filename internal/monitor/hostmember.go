@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/countergroup"
@@ -43,6 +44,7 @@ type member struct {
 	known   map[string]*countergroup.Group
 	told    map[string]bool // what that goroutine logged once
 	said    map[string]bool // what this one did
+	silent  atomic.Bool     // it did not vote in the flush that goes on; of the ticking goroutine and those it waits for
 }
 
 // placement is one Lua state of a file, as the daemon knows it.

@@ -135,14 +135,25 @@ func (m *Monitors) send(p *processed, kind byte, payload []byte) {
 	}
 }
 
-// request asks a script for its votes and reports whether it answered. Without an answer its vote is yes.
+// request asks a script for its votes and reports whether it answered. Without an answer its vote is yes, and it is not asked again in this flush: one that
+// loops is waited for once, not once for every group.
 func (m *Monitors) request(p *processed, kind byte, payload []byte) ([]byte, bool) {
+	if p.member.silent.Load() {
+		m.windows.Received(1)
+		m.late.Add(1)
+		return nil, false
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.Votes)
 	defer cancel()
 	m.windows.Received(1)
 	answer, err := p.process.Request(ctx, kind, payload)
 	if err != nil {
-		m.gone.Add(1)
+		p.member.silent.Store(true)
+		if errors.Is(err, context.DeadlineExceeded) {
+			m.late.Add(1)
+		} else {
+			m.gone.Add(1)
+		}
 		m.limited.Warn("a script did not vote: everything passes", "file", p.member.source.path, "error", err)
 		return nil, false
 	}
@@ -240,7 +251,11 @@ func encode(v any) []byte {
 
 // BeginFlush implements countergroup.Stage.
 func (m *Monitors) BeginFlush(t int64) {
-	for _, p := range m.attached.Load().engines {
+	a := m.attached.Load()
+	for _, p := range a.processes {
+		p.member.silent.Store(false)
+	}
+	for _, p := range a.engines {
 		m.send(p, KindFlush, encode(Flush{Time: t}))
 	}
 }
