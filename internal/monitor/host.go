@@ -83,6 +83,7 @@ type Monitors struct {
 	now          int64 // the end of the second that is worked on; 0 before the first
 	alerts       collected[Alert]
 	resources    collected[Resource]
+	orphans      []*tracker // of scripts that have ended, whose lists are to be stored
 }
 
 // sent is a message on its way, with the process it came from.
@@ -166,6 +167,7 @@ func (m *Monitors) Ready() <-chan struct{} { return m.ready }
 func (m *Monitors) Stop(ctx context.Context) error {
 	close(m.stop)
 	<-m.stopped
+	m.endOrphans()
 	for _, b := range m.attached.Load().trackers {
 		m.endTracker(b.tracker) // as of the end of its bucket, as windows are
 	}

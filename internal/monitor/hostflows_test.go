@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -139,6 +141,12 @@ func TestTrackerBuckets(t *testing.T) {
 	send(0xC355, 60)
 	r.tick(60)
 	send(0xC356, 80)
+	r.tick(60)
+	if err := os.Remove(filepath.Join(r.dir, "tracker.lua")); err != nil {
+		t.Fatal(err)
+	}
+	r.monitors.Reload(r.monitors.cfg.Entries)
+	soon(t, "the script is gone", func() bool { return len(r.monitors.Status()) == 0 })
 	r.tick(60)
 	r.stop()
 	want := func(bucket string, port string, rank string) string {

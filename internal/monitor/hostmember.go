@@ -148,6 +148,13 @@ func (o *member) end(ctx context.Context) {
 // detach forgets the process and its instances.
 func (o *member) detach() {
 	o.unwatch()
+	for _, i := range o.instances {
+		if i.tracker != nil {
+			o.m.mu.Lock()
+			o.m.orphans = append(o.m.orphans, i.tracker)
+			o.m.mu.Unlock()
+		}
+	}
 	o.process, o.instances, o.probed, o.bound, o.next = nil, nil, false, false, 0
 }
 

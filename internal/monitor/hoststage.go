@@ -252,6 +252,7 @@ func encode(v any) []byte {
 // BeginFlush implements countergroup.Stage.
 func (m *Monitors) BeginFlush(t int64) {
 	a := m.attached.Load()
+	m.endOrphans()
 	for _, p := range a.processes {
 		p.member.silent.Store(false)
 	}

@@ -102,3 +102,14 @@ func (m *Monitors) endTracker(k *tracker) {
 	}
 	clear(k.ranks)
 }
+
+// endOrphans stores the lists of scripts that have ended or were loaded anew.
+func (m *Monitors) endOrphans() {
+	m.mu.Lock()
+	orphans := m.orphans
+	m.orphans = nil
+	m.mu.Unlock()
+	for _, k := range orphans {
+		m.endTracker(k)
+	}
+}
