@@ -319,13 +319,14 @@ func TestEndpointDown(t *testing.T) {
 	b.send(1000)
 	b.full("far")
 	q, _ := b.queue("far")
-	acked := int64(q.Acknowledged) // some of the names
-	if q.Events != 1002-acked || q.Oldest.IsZero() || q.Bytes == 0 {
+	if q.Events < 1000 || q.Events > 1002 || q.Oldest.IsZero() || q.Bytes == 0 { // of the two names some are acknowledged
+
 		t.Errorf("got %+v", q)
 	}
 	b.send(59000)
 	q, s := b.queue("far")
-	if q.Discarded < 20000 || q.Events+q.Discarded != 60002-acked || s.Bytes > limit || s.Bytes < limit/2 {
+	acked := 60002 - q.Events - q.Discarded // of the two names
+	if q.Discarded < 20000 || acked < 0 || acked > 2 || s.Bytes > limit || s.Bytes < limit/2 {
 		t.Errorf("got %+v, %+v", q, s)
 	}
 	if q.Unacknowledged != 500 {
