@@ -18,10 +18,10 @@ const (
 
 // collected are the alerts or resources that scripts add, on their way to monitors and to who keeps them.
 type collected[T any] struct {
-	second []T // since the last second
-	window []T // since the last flush
-	bytes  int // of window
-	kept   []T // the newest, for people
+	second []*T // since the last second; the same as in window
+	window []*T // since the last flush
+	bytes  int  // of window
+	kept   []T  // the newest, for people
 }
 
 // kind says how items of one kind go into frames.
@@ -94,11 +94,11 @@ func collect[T any](m *Monitors, from *member, c *collected[T], what, guid strin
 		return false
 	}
 	c.bytes += size
-	c.second, c.window = append(c.second, item), append(c.window, item)
+	c.second, c.window = append(c.second, &item), append(c.window, &item)
 	return true
 }
 
-// showNew shows monitors what came in the last second.
+// showNew shows monitors what came in the last second. What they set in it stays until it is stored (section 5.4).
 func showNew[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64) {
 	m.mu.Lock()
 	items := c.second
@@ -108,23 +108,38 @@ func showNew[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], 
 		if !b.newItems {
 			continue
 		}
-		chunks(ofGroup(items, k, b.guid), func(some []T, _, _ bool) {
-			if len(some) > 0 {
-				show := Items{Instance: b.index, Event: EventNew, Time: t}
-				k.into(&show, some)
-				m.send(&b.processed, KindItems, encode(show))
+		mine := slices.DeleteFunc(slices.Clone(items), func(item *T) bool { return k.guid(item) != b.guid })
+		chunks(mine, func(some []*T, _, _ bool) {
+			if len(some) == 0 {
+				return
+			}
+			show := Items{Instance: b.index, Event: EventNew, Time: t}
+			k.into(&show, values(some))
+			votes, _ := m.itemVotes(b, show)
+			for _, change := range votes.Changed {
+				if change.Item >= 0 && change.Item < len(some) {
+					k.apply(&change, some[change.Item])
+				}
 			}
 		})
 	}
 }
 
+func values[T any](items []*T) []T {
+	out := make([]T, len(items))
+	for i, item := range items {
+		out[i] = *item
+	}
+	return out
+}
+
 // flushItems has monitors vote on what came in the window, and returns what passes for those who keep it.
 func flushItems[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64) []T {
 	m.mu.Lock()
-	items := c.window
+	window := c.window
 	c.window, c.bytes = nil, 0
 	m.mu.Unlock()
-	items = decide(m, attached, items, k, t)
+	items := decide(m, attached, values(window), k, t)
 	m.mu.Lock()
 	c.kept = append(c.kept, items...)
 	c.kept = slices.Clone(c.kept[max(0, len(c.kept)-keptItems):])
@@ -226,16 +241,6 @@ func (m *Monitors) itemVotes(b *bound, question Items) (votes ItemVotes, ok bool
 		return ItemVotes{}, false
 	}
 	return votes, true
-}
-
-// ofGroup are the items of one group.
-func ofGroup[T any](items []T, k kind[T], guid string) (some []T) {
-	for i := range items {
-		if k.guid(&items[i]) == guid {
-			some = append(some, items[i])
-		}
-	}
-	return some
 }
 
 // chunks cuts items into what one frame carries. There is at least one chunk.

@@ -75,6 +75,21 @@ func TestAlertVotes(t *testing.T) {
 	}
 }
 
+// TestNewAlertChanges: what onnewalert sets stays until the alert is stored, and later monitors see it.
+func TestNewAlertChanges(t *testing.T) {
+	const user = "{B5F1DECB-51D5-4395-B71B-6FA730B772D9}"
+	r := newRig(t, nil, "add.lua", `TrisulPlugin = { id = { name = "add" }, cg_monitor = { counter_guid = "`+ownGroup+`",
+  onnewkey = function(e, ts, key) e:add_alert("`+user+`", nil, key, 2, "message") end } }`,
+		"set.lua", `TrisulPlugin = { id = { name = "set" }, alert_monitor = { alert_guid = "`+user+`", onnewalert = function(e, a) a:set_priority(1) a:set_message("set " .. a:sigid()) end } }`,
+		"take.lua", `TrisulPlugin = { id = { name = "take" }, alert_monitor = { alert_guid = "`+user+`", onnewalert = function(e, a) say(a:priority(), a:message()) end } }`)
+	r.add("x", 1)
+	r.tick(60)
+	r.want("the later monitor sees it", "1 set x")
+	if len(r.alerts) != 1 || r.alerts[0].Priority != 1 || r.alerts[0].Message != "set x" {
+		t.Errorf("alerts %+v", r.alerts)
+	}
+}
+
 // TestMessageQueue: messages come at the beginning of the next second, before new keys; of too many the oldest are dropped.
 func TestMessageQueue(t *testing.T) {
 	r := newRig(t, nil, "post.lua", `TrisulPlugin = { id = { name = "post" }, cg_monitor = { counter_guid = "`+ownGroup+`",
