@@ -21,6 +21,7 @@ type collected[T any] struct {
 	second []*T // since the last second; the same as in window
 	window []*T // since the last flush
 	bytes  int  // of window
+	fresh  int  // of second
 	kept   []T  // the newest, for people
 }
 
@@ -94,6 +95,7 @@ func collect[T any](m *Monitors, from *member, c *collected[T], what, guid strin
 		return false
 	}
 	c.bytes += size
+	c.fresh += size
 	c.second, c.window = append(c.second, &item), append(c.window, &item)
 	return true
 }
@@ -102,7 +104,7 @@ func collect[T any](m *Monitors, from *member, c *collected[T], what, guid strin
 func showNew[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64) {
 	m.mu.Lock()
 	items := c.second
-	c.second = nil
+	c.second, c.fresh = nil, 0
 	m.mu.Unlock()
 	for _, b := range attached {
 		if !b.newItems {
@@ -133,11 +135,21 @@ func values[T any](items []*T) []T {
 	return out
 }
 
-// flushItems has monitors vote on what came in the window, and returns what passes for those who keep it.
+// all makes the next flush take everything.
+func (c *collected[T]) all(m *Monitors) *collected[T] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.second, c.fresh = nil, 0
+	return c
+}
+
+// flushItems has monitors vote on what came in the window, and returns what passes for those who keep it. What came since the last
+// second, such as from the flush of the groups before it, is new first and waits for the next flush.
 func flushItems[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64) []T {
 	m.mu.Lock()
-	window := c.window
-	c.window, c.bytes = nil, 0
+	shown := len(c.window) - len(c.second)
+	window := c.window[:shown]
+	c.window, c.bytes = slices.Clone(c.window[shown:]), c.fresh
 	m.mu.Unlock()
 	items := decide(m, attached, values(window), k, t)
 	m.mu.Lock()
