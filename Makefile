@@ -13,7 +13,7 @@ build: deps ## build bin/weir
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
 
 test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end tests with the race detector
-	go test -race -parallel 4 -timeout 30m ./... # parallel: most end-to-end tests wait for windows, not for a processor
+	go test -race -timeout 30m ./...
 
 crash: deps ## 200 kill -9 of the daemon and of a connector under load, about a minute
 	WEIR_KILLS=200 go test -count=1 -v -run '^TestKillConnector$$' ./test

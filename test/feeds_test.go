@@ -14,7 +14,6 @@ import (
 // TestFeeds: groups of the configuration count StatsD metrics, events and points exactly, without any flows, and what arrives
 // just before the end too.
 func TestFeeds(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	writeFile(t, dir, "weir.yaml", `http: {listen: "127.0.0.1:0"}
 sources:

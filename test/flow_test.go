@@ -321,7 +321,6 @@ func TestFlowsLikeNfdump(t *testing.T) {
 
 // TestFlowsRestart: after a kill -9 in the middle of an export nothing is undecodable, though templates come only at its beginning.
 func TestFlowsRestart(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	p, address := startCounting(t, dir)
 	be := network.BigEndian
@@ -381,7 +380,6 @@ func TestFlowsRestart(t *testing.T) {
 
 // TestSFlow: samples of packets between hosts, multiplied by their rate, are what the groups hold.
 func TestSFlow(t *testing.T) {
-	t.Parallel()
 	p, address := startCounting(t, t.TempDir())
 	conn, err := net.Dial("udp4", address)
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 // TestMonitorDerivedGroup: a script makes a group of its own out of another one, whose windows it feeds; a monitor of that group in a file
 // that sorts earlier finds it.
 func TestMonitorDerivedGroup(t *testing.T) {
-	t.Parallel()
 	const derived = "{DE71BED0-0000-4000-8000-000000000001}"
 	m := startMonitored(t, map[string]string{
 		"a-watch.lua": `local say = require("record")("derived")
@@ -100,7 +99,6 @@ TrisulPlugin = {
 
 // TestMonitorSilentExporter: section 10.5, an exporter that does not come any more is told of, and windows go on when nothing comes.
 func TestMonitorSilentExporter(t *testing.T) {
-	t.Parallel()
 	m := startMonitored(t, map[string]string{"stable.lua": `
 TrisulPlugin = {
   id = { name = "stable" },
@@ -168,7 +166,6 @@ TrisulPlugin = {
 
 // TestMonitorAttachment: section 10.4.
 func TestMonitorAttachment(t *testing.T) {
-	t.Parallel()
 	script := func(spec string) string {
 		return `TrisulPlugin = { id = { name = "x" }, cg_monitor = { ` + spec + `, onload = function() require("record")("attach")(T.K and debug.getinfo(1, "S").source:match("([^/]+)%.lua$"), T.monitor_group_name) end } }`
 	}
@@ -225,7 +222,6 @@ func TestMonitorAttachment(t *testing.T) {
 
 // TestMonitorMessages: scripts talk to each other, a second later.
 func TestMonitorMessages(t *testing.T) {
-	t.Parallel()
 	m := startMonitored(t, map[string]string{"feeder.lua": feeder, "send.lua": onFed("send", `
   onflush = function(engine, ts, key) if key == "a" then
     say("sent", ts)
@@ -263,7 +259,6 @@ TrisulPlugin.onmessage = function(id, text) require("record")("own")(id, text) e
 
 // TestMonitorReload: changed, broken, new and removed files, and one whose process is killed.
 func TestMonitorReload(t *testing.T) {
-	t.Parallel()
 	script := func(version string) string {
 		return fmt.Sprintf(`TrisulPlugin = { id = { name = "x" }, onunload = function() require("record")("reload")("unload %[1]s", T.monitor_group_name) end,
   cg_monitor = { counter_name_regex = "^Fed$", onflush = function(engine, ts, key, m) if key ~= "SYS:GROUP_TOTALS" then require("record")("reload")("%[1]s", key) end end } }`, version)
@@ -331,7 +326,6 @@ func TestMonitorReload(t *testing.T) {
 
 // TestMonitorMistakes: scripts that are wrong in one way each, beside one that is right and sees every window.
 func TestMonitorMistakes(t *testing.T) {
-	t.Parallel()
 	scripts := map[string]string{"feeder.lua": feeder, "right.lua": onFed("right", observed)}
 	wrong := map[string]struct{ body, line string }{
 		"raises":   {`onflush = function(engine, ts, key) error("no " .. key) end,`, `raises\.lua:3: \[raises\.lua\] Fed: onflush: no k0`},

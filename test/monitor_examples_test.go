@@ -22,7 +22,6 @@ func monitorExample(t *testing.T, name string) map[string]string {
 
 // An exporter that is silent raises one alert, and one more when it is back.
 func TestSilentExporters(t *testing.T) {
-	t.Parallel()
 	m := startMonitoredWith(t, `, "SilentExporters>Seconds": "2"`, monitorExample(t, "silent-exporters.lua"), "silent-exporters.lua FlowGens")
 	one := exported{from: "10.0.0.1:1000", to: "10.0.0.2:2000", protocol: 17, bytes: 100, packets: 1}
 	m.exportFrom("127.0.0.2", one)
@@ -57,7 +56,6 @@ func TestSilentExporters(t *testing.T) {
 
 // A host fires above the high threshold, stays as it is between the two, and clears below the low one, or when nothing comes.
 func TestTrafficThreshold(t *testing.T) {
-	t.Parallel()
 	m := startMonitoredWith(t, `, "TrafficThreshold>High": "8000", "TrafficThreshold>Low": "4000"`, monitorExample(t, "traffic-threshold.lua"), "traffic-threshold.lua Internal Hosts")
 	receive := func(bytes uint32) {
 		together()
@@ -87,7 +85,6 @@ func TestTrafficThreshold(t *testing.T) {
 
 // The networks have what their hosts have, a window later.
 func TestNetworks(t *testing.T) {
-	t.Parallel()
 	m := startMonitoredWith(t, `, "Networks>Window": "1"`, monitorExample(t, "networks.lua"), "networks.lua Hosts")
 	together()
 	m.export(

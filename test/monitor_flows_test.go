@@ -14,7 +14,6 @@ import (
 // TestReplayDerivedGroup: in a replay, what a script posts in the flush of a window counts in the next one, and the last windows are followed by one more,
 // each time the same.
 func TestReplayDerivedGroup(t *testing.T) {
-	t.Parallel()
 	const derived, at = "{DE71BED0-0000-4000-8000-000000000002}", 1_700_000_040 // the beginning of a window
 	dir := t.TempDir()
 	scripts := filepath.Join(dir, "scripts")
@@ -82,7 +81,6 @@ TrisulPlugin = { id = { name = "watch" }, cg_monitor = { counter_guid = "` + der
 
 // TestMonitorFlows: flows of an export stream reach monitors of flows and records; a tracker's list is stored; the groups that describe groups are fed.
 func TestMonitorFlows(t *testing.T) {
-	t.Parallel()
 	const own = "{DE71BED0-0000-4000-8000-000000000003}"
 	m := startMonitored(t, map[string]string{
 		"flows.lua": `local say = require("record")("flows")

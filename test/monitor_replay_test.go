@@ -9,7 +9,6 @@ import (
 
 // TestMonitorReplay: scripts run in a replay on data time, and what they make of the last window is stored, too. Twice is the same.
 func TestMonitorReplay(t *testing.T) {
-	t.Parallel()
 	for range 2 {
 		dir := t.TempDir()
 		packets := filepath.Join(dir, "packets.pcap")

@@ -251,7 +251,6 @@ TrisulPlugin = {
 
 // TestMonitorCallbacks: a script with all callbacks sees what the groups hold, in the order and with the arguments of the contract.
 func TestMonitorCallbacks(t *testing.T) {
-	t.Parallel()
 	m := startMonitored(t, map[string]string{"all.lua": fmt.Sprintf(everything, "{4cd742b1-c1ca-4708-be78-0fca2eb01a86}", "all")}, "all.lua Hosts")
 	m.sees("all", "^onendflush$")
 	together()

@@ -47,7 +47,6 @@ const observed = `
 
 // TestMonitorVotes: who is kept when several scripts vote, and whose values.
 func TestMonitorVotes(t *testing.T) {
-	t.Parallel()
 	voter := func(name, cases string) string {
 		return onFed(name, observed+`
   onflushfilter = function(engine, ts, key, m)
@@ -179,7 +178,6 @@ func TestMonitorVotes(t *testing.T) {
 
 // TestMonitorToppers: lists are cut down by votes, and shown to all when one asks for it.
 func TestMonitorToppers(t *testing.T) {
-	t.Parallel()
 	toppers := `
   onbegintopperflush = function(engine, ts, meter) say("onbegintopperflush", meter) BEGIN end,
   ontopperflushfilter = function(engine, key, metric) say("ontopperflushfilter", key, metric) FILTER end,
