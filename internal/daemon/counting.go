@@ -164,7 +164,8 @@ func (c *counting) listen(ctx context.Context) error {
 	err := c.listener.Start(ctx)
 	var bound *flow.ListenError
 	if errors.As(err, &bound) {
-		return c.config.Fail(fmt.Sprintf("sources.netflow[%d].listen", bound.Index), err)
+		l := c.config.Flows.Listen[bound.Index].Listen
+		return c.config.Fail(fmt.Sprintf("sources.netflow[%d].listen", bound.Index), listenError("flows over "+l.Network, l.Address, bound.Err))
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
@@ -82,7 +80,7 @@ func (l *Listener) Start(context.Context) error {
 			for _, s := range l.servers {
 				s.Close(context.Background())
 			}
-			return &ListenError{i, listenError(listen, err)}
+			return &ListenError{i, err}
 		}
 		l.servers = append(l.servers, server)
 	}
@@ -103,27 +101,14 @@ func (l *Listener) Start(context.Context) error {
 	return nil
 }
 
-// ListenError says which address of the configuration could not be bound.
+// ListenError says which address of the configuration could not be bound, and why.
 type ListenError struct {
 	Index int
 	Err   error
 }
 
-func (e *ListenError) Error() string { return e.Err.Error() }
+func (e *ListenError) Error() string { return fmt.Sprintf("cannot listen for flows: %v", e.Err) }
 func (e *ListenError) Unwrap() error { return e.Err }
-
-// listenError says what could not be bound and what would help.
-func listenError(l Listen, err error) error {
-	advice := ""
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		err = number
-		if number == syscall.EADDRINUSE {
-			advice = "; stop the program that listens there or configure another address"
-		}
-	}
-	return fmt.Errorf("cannot listen for flows on \"%s://%s\": %w%s", l.Network, l.Address, err, advice)
-}
 
 // Addresses are what is bound, in the order of the configuration.
 func (l *Listener) Addresses() []net.Addr {

@@ -179,12 +179,7 @@ func (m *Monitors) Stop(ctx context.Context) error {
 	}
 	ending.Wait()
 	// What came since the last flush is stored without votes: nobody is left to ask.
-	if alerts := flushItems(m, nil, m.alerts.all(m), alertKind, m.engine.LastFlush()); len(alerts) > 0 && m.onAlert != nil {
-		m.onAlert(alerts)
-	}
-	if resources := flushItems(m, nil, m.resources.all(m), resourceKind, m.engine.LastFlush()); len(resources) > 0 && m.cfg.Resources != nil {
-		m.cfg.Resources(resources)
-	}
+	m.storeItems(new(attachment), m.engine.LastFlush(), true)
 	return ctx.Err()
 }
 

@@ -135,18 +135,13 @@ func values[T any](items []*T) []T {
 	return out
 }
 
-// all makes the next flush take everything.
-func (c *collected[T]) all(m *Monitors) *collected[T] {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c.second, c.fresh = nil, 0
-	return c
-}
-
 // flushItems has monitors vote on what came in the window, and returns what passes for those who keep it. What came since the last
-// second, such as from the flush of the groups before it, is new first and waits for the next flush.
-func flushItems[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64) []T {
+// second, such as from the flush of the groups before it, is new first and waits for the next flush, unless it is the last one.
+func flushItems[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], t int64, last bool) []T {
 	m.mu.Lock()
+	if last {
+		c.second, c.fresh = nil, 0
+	}
 	shown := len(c.window) - len(c.second)
 	window := c.window[:shown]
 	c.window, c.bytes = slices.Clone(c.window[shown:]), c.fresh

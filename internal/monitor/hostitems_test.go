@@ -90,6 +90,26 @@ func TestNewAlertChanges(t *testing.T) {
 	}
 }
 
+// TestAlertsOfFlush: an alert that a flush brings is new before it is flushed, which is at the next flush, or at the end.
+func TestAlertsOfFlush(t *testing.T) {
+	const user = "{B5F1DECB-51D5-4395-B71B-6FA730B772D9}"
+	r := newRig(t, nil, "add.lua", `TrisulPlugin = { id = { name = "add" }, cg_monitor = { counter_guid = "`+ownGroup+`",
+  onflush = function(e, ts, key) if key ~= "SYS:GROUP_TOTALS" then e:add_alert("`+user+`", nil, key, 2, "message") end end } }`,
+		"take.lua", `TrisulPlugin = { id = { name = "take" }, alert_monitor = { alert_guid = "`+user+`",
+  onnewalert = function(e, a) say("new", a:sigid()) end, onflush = function(e, a) say("flushed", a:sigid()) end } }`)
+	r.add("x", 1)
+	r.tick(60)
+	r.want("in the flush that brings it")
+	r.tick(60)
+	r.want("until the next one", "new x", "flushed x")
+	r.add("y", 1)
+	r.tick(60)
+	r.stop()
+	if len(r.alerts) != 2 || r.alerts[0].SigID != "x" || r.alerts[1].SigID != "y" {
+		t.Errorf("alerts %+v", r.alerts)
+	}
+}
+
 // TestMessageQueue: messages come at the beginning of the next second, before new keys; of too many the oldest are dropped.
 func TestMessageQueue(t *testing.T) {
 	r := newRig(t, nil, "post.lua", `TrisulPlugin = { id = { name = "post" }, cg_monitor = { counter_guid = "`+ownGroup+`",

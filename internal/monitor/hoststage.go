@@ -261,15 +261,20 @@ func (m *Monitors) BeginFlush(t int64) {
 	}
 }
 
+// storeItems flushes alerts and resources and hands on what passes; the last time everything there is.
+func (m *Monitors) storeItems(a *attachment, t int64, last bool) {
+	if alerts := flushItems(m, a.alerts, &m.alerts, alertKind, t, last); len(alerts) > 0 && m.onAlert != nil {
+		m.onAlert(alerts)
+	}
+	if resources := flushItems(m, a.resources, &m.resources, resourceKind, t, last); len(resources) > 0 && m.cfg.Resources != nil {
+		m.cfg.Resources(resources)
+	}
+}
+
 // EndFlush implements countergroup.Stage: alerts, resources and flows are flushed behind the groups.
 func (m *Monitors) EndFlush(t int64) {
 	a := m.attached.Load()
-	if alerts := flushItems(m, a.alerts, &m.alerts, alertKind, t); len(alerts) > 0 && m.onAlert != nil {
-		m.onAlert(alerts)
-	}
-	if resources := flushItems(m, a.resources, &m.resources, resourceKind, t); len(resources) > 0 && m.cfg.Resources != nil {
-		m.cfg.Resources(resources)
-	}
+	m.storeItems(a, t, false)
 	m.flushFlows(a, t)
 	for _, p := range a.engines {
 		m.send(p, KindFlush, encode(Flush{Time: t, End: true}))
