@@ -210,6 +210,10 @@ func (c *Connector) OnFrame(kind byte, payload []byte) {
 	if through <= before {
 		return
 	}
+	if taken := c.taken.Load(); through > taken {
+		c.limited.Warn("the script host acknowledged events that it was not sent: that is left out", "through", through, "sent", taken)
+		return
+	}
 	c.acked.Store(through)
 	c.clear(before+1, int(through-before))
 	signal(c.wake)
