@@ -68,6 +68,7 @@ func play(t *testing.T, c *Connector, n uint64, limit int, late bool, kill func(
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.taken.Store(max(c.taken.Load(), batch.First+uint64(batch.Count)-1))
 			c.ledger.Received(batch.Count) // again after each death; the test looks at what came of the events
 			for _, s := range c.without(batch) {
 				c.sends(s)
