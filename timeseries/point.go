@@ -23,8 +23,15 @@ func (p *Point) Validate() error {
 		return fmt.Errorf("cannot append to %q: %d tags and %d values, want %d and %d", s.Name, len(p.Tags), len(p.Values), len(s.Tags), len(s.Metrics))
 	}
 	for i, tag := range p.Tags {
-		if len(tag) > MaxTagValue {
-			return fmt.Errorf("cannot append to %q: tag %s is %d bytes long, at most %d are allowed; it begins %.60q", s.Name, s.Tags[i], len(tag), MaxTagValue, tag)
+		longest := MaxTagValue
+		if s.Packed != "" && s.Tags[i] == s.Packed {
+			longest = MaxPacked
+			if n := strings.Count(tag, ";"); n >= MaxPackedItems {
+				return fmt.Errorf("cannot append to %q: tag %s holds %d tags, at most %d are allowed; it begins %.60q", s.Name, s.Tags[i], n+1, MaxPackedItems, tag)
+			}
+		}
+		if len(tag) > longest {
+			return fmt.Errorf("cannot append to %q: tag %s is %d bytes long, at most %d are allowed; it begins %.60q", s.Name, s.Tags[i], len(tag), longest, tag)
 		}
 		if strings.ContainsAny(tag, "\n\x00") {
 			return fmt.Errorf("cannot append to %q: tag %s holds a newline or NUL: %q", s.Name, s.Tags[i], tag)

@@ -42,7 +42,7 @@ type Schema struct {
 	Heartbeat int64
 
 	// Packed names the tag whose value is itself a list "key=value;key=value"
-	// (StatsD's own tags are kept so). Queries filter and group on the keys
+	// (StatsD's own tags are kept so); see AppendPacked. Queries filter and group on the keys
 	// inside it as if they were tags. Empty when there is none.
 	Packed string
 }
@@ -87,18 +87,4 @@ func (s *Schema) Validate() error {
 		return fmt.Errorf("cannot use schema %q: its packed tag %q is not one of its tags", s.Name, s.Packed)
 	}
 	return nil
-}
-
-// PackedValue returns the value of key in packed, the text of a packed tag
-// ("a=1;b=2"); a key without "=" has the value "".
-func PackedValue(packed, key string) (value string, ok bool) {
-	for len(packed) > 0 {
-		var item string
-		item, packed, _ = strings.Cut(packed, ";")
-		name, v, _ := strings.Cut(item, "=")
-		if name == key {
-			return v, true
-		}
-	}
-	return "", false
 }

@@ -52,24 +52,6 @@ func TestSchemaPrefixAndHeartbeat(t *testing.T) {
 	}
 }
 
-func TestPackedValue(t *testing.T) {
-	f := func(packed, key, want string, ok bool) {
-		t.Helper()
-		if got, found := PackedValue(packed, key); got != want || found != ok {
-			t.Errorf("%q in %q: got %q, %v, want %q, %v", key, packed, got, found, want, ok)
-		}
-	}
-	f("", "a", "", false)
-	f("a=1;b=2", "a", "1", true)
-	f("a=1;b=2", "b", "2", true)
-	f("a=1;b=2", "c", "", false)
-	f("aa=1", "a", "", false)
-	f("a=x=y;b", "a", "x=y", true)
-	f("a=1;b", "b", "", true)
-	f("a=1;b=", "b", "", true)
-	f("a=1", "", "", false)
-}
-
 func TestPointValidate(t *testing.T) {
 	s := &Schema{Name: "host:traffic", Step: 60, Tags: []string{"host"}, Metrics: []string{"sent", "rcvd"}}
 	f := func(change func(*Point), want string) {

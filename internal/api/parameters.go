@@ -213,13 +213,17 @@ func (p *parameters) tags(s *timeseries.Schema) timeseries.Tags {
 	tags := make(timeseries.Tags)
 	for _, text := range p.values["tag"] {
 		name, value, ok := strings.Cut(text, "=")
+		longest := timeseries.MaxTagValue
+		if name == s.Packed {
+			longest = timeseries.MaxPacked
+		}
 		switch _, twice := tags[name]; {
 		case !ok || name == "":
 			p.fail(badParameter("tag", text, "want tag=NAME=VALUE"))
 		case twice:
 			p.fail(badParameter("tag", text, fmt.Sprintf("tag %q is there twice; one value can be asked for", name)))
-		case len(value) > timeseries.MaxTagValue:
-			p.fail(badParameter("tag", text, fmt.Sprintf("the value is %d bytes long, at most %d are allowed", len(value), timeseries.MaxTagValue)))
+		case len(value) > longest:
+			p.fail(badParameter("tag", text, fmt.Sprintf("the value is %d bytes long, at most %d are allowed", len(value), longest)))
 		default:
 			p.known(s, name)
 			tags[name] = value

@@ -50,7 +50,7 @@ func encodeTags(dst []byte, tags []string) []byte {
 // decodeTags appends the n tag values in data to dst.
 func decodeTags(dst []string, data string, n int) ([]string, error) {
 	for range n {
-		// A length is at most MaxTagValue: two bytes of uvarint.
+		// A length is at most MaxPacked: two bytes of uvarint.
 		size, width := 0, 1
 		switch {
 		case len(data) > 0 && data[0] < 0x80:

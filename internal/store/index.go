@@ -80,10 +80,7 @@ func (d *database) indexSeries(s *series, tags []string, write func(key []byte))
 			continue
 		}
 		var seen []string
-		for rest := value; rest != ""; {
-			var item string
-			item, rest, _ = strings.Cut(rest, ";")
-			name, v, _ := strings.Cut(item, "=")
+		for name, v := range timeseries.UnpackTags(value) {
 			if !slices.Contains(seen, name) { // the first of several counts, as in PackedValue
 				seen = append(seen, name)
 				put(condition{tag: -1, key: name, value: v})

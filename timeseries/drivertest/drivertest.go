@@ -200,6 +200,17 @@ func (f *fixture) packedTag() {
 	if _, err := f.Query(f.ctx, ask(rate, "name=hits rack=1", "", 0, 10)); !errors.Is(err, timeseries.ErrNoSeries) {
 		f.Errorf("a key that no series has: got %v", err)
 	}
+	f.put(rate, 10, "odd "+string(timeseries.AppendPacked(timeseries.AppendPacked(nil, "k=;", "v"), "dc", `a;b=c\d_"é",`)), 5)
+	q := ask(rate, "name=odd", "dc", 0, 10)
+	q.Tags["k=;"] = "v"
+	f.want(q, map[string][]float64{`rate dc=a;b=c\d_"é", k=;=v name=odd`: {5}})
+	// A packed tag may be longer than others.
+	var long []byte
+	for i := range 10 {
+		long = timeseries.AppendPacked(long, fmt.Sprint("label", i), strings.Repeat("x", 800))
+	}
+	f.put(rate, 10, "long "+string(long), 6)
+	f.want(ask(rate, "name=long", "", 0, 10), map[string][]float64{"rate name=long": {6}})
 }
 
 // tagValues: text comes back as it was, and an empty value is not a missing one.

@@ -117,7 +117,7 @@ func (b *Backend) column(field string) int {
 func (w *writer) identity(key string) (name, tags string, ok bool) {
 	if acceptable(key) {
 		name, tags = split(canonical(key))
-		return name, tags, true
+		return name, packed(tags), true
 	}
 	w.ledger.Received(1)
 	w.badName.Add(1)

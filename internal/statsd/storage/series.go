@@ -83,3 +83,15 @@ func tagName(tag string) string {
 	name, _, _ := strings.Cut(tag, "=")
 	return name
 }
+
+// packed is the text of a packed tag that stands for StatsD's tags as they came,
+// nearly always the same text. StatsD knows no escapes, so a "\" before a
+// character that has one is doubled, with all others of the text.
+func packed(tags string) string {
+	for i := strings.IndexByte(tags, '\\'); i >= 0 && i+1 < len(tags); i++ {
+		if tags[i] == '\\' && strings.IndexByte(`\;=`, tags[i+1]) >= 0 {
+			return strings.ReplaceAll(tags, `\`, `\\`)
+		}
+	}
+	return tags
+}

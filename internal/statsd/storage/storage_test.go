@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,28 @@ func TestFlushBecomesPoints(t *testing.T) {
 			t.Errorf("%s %v, want %v", stat, v, want)
 		}
 	})
+}
+
+func TestPacked(t *testing.T) {
+	f := func(tags, want string, unpacked ...string) {
+		t.Helper()
+		if got := packed(tags); got != want {
+			t.Errorf("%q: got %q, want %q", tags, got, want)
+		}
+		var got []string
+		for key, value := range timeseries.UnpackTags(want) {
+			got = append(got, key, value)
+		}
+		if !slices.Equal(got, unpacked) {
+			t.Errorf("%q: read back as %q, want %q", want, got, unpacked)
+		}
+	}
+	f("", "")
+	f("a=1;b", "a=1;b", "a", "1", "b", "")
+	f(`a=C:\x;b=\`, `a=C:\x;b=\`, "a", `C:\x`, "b", `\`)
+	f(`a=\;b=2`, `a=\\;b=2`, "a", `\`, "b", "2")
+	f(`a\=1`, `a\\=1`, `a\`, "1")
+	f(`a=\x\\`, `a=\\x\\\\`, "a", `\x\\`)
 }
 
 func TestCanonical(t *testing.T) {
