@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -19,6 +21,7 @@ type Config struct {
 	HighWater     int              // keys of a group that sets none, see Definition; 0 means DefaultHighWater
 	LowWater      int              // keys left by pruning, of a group that sets none; 0 means 4/5 of HighWater
 	NewKeyHorizon time.Duration    // without an update after which a key is new again; 0 means 24 hours
+	Engines       int              // over which keys are shared out: 1, 2, 4 or 8 (specification 1.7); 0 means 1
 	Queue         int              // posted updates that may wait for the next tick; 0 means DefaultQueue
 	Now           func() time.Time // the wall clock; nil means time.Now
 }
@@ -80,6 +83,9 @@ func New(cfg Config, registry *Registry, reg *telemetry.Registry, log *slog.Logg
 	if cfg.Queue <= 0 {
 		cfg.Queue = DefaultQueue
 	}
+	if cfg.Engines <= 0 {
+		cfg.Engines = 1
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -106,6 +112,17 @@ func (e *Engine) SetStages(stages ...Stage) { e.stages = stages }
 
 // Window is the length of the stream window in seconds.
 func (e *Engine) Window() int { return e.cfg.Window }
+
+// Engines is how many engines there are: partitions of the keys, each with a Lua state of its own for every script and group.
+func (e *Engine) Engines() int { return e.cfg.Engines }
+
+// EngineOf is the engine that a key of a group belongs to. It is always the same one.
+func (e *Engine) EngineOf(g *Group, key string) int {
+	if e.cfg.Engines == 1 {
+		return 0
+	}
+	return int((g.salt ^ xxhash.Sum64String(key)) % uint64(e.cfg.Engines))
+}
 
 // LastFlush is the end of the last window that was flushed, 0 before the first.
 func (e *Engine) LastFlush() int64 { return e.flushed.Load() }

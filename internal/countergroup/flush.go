@@ -162,12 +162,13 @@ func (c *tableCut) giveBack(span int) {
 
 // ref stands for a row while rows are sorted: the first bytes of the key, and where the row is.
 type ref struct {
-	high, low  uint64
-	table, row uint32
+	high, low     uint64
+	row           uint32
+	table, engine uint16
 }
 
-func newRef(key string, table, row int) ref {
-	r := ref{table: uint32(table), row: uint32(row)}
+func (e *Engine) newRef(g *Group, key string, table, row int) ref {
+	r := ref{table: uint16(table), row: uint32(row), engine: uint16(e.EngineOf(g, key))}
 	if len(key) >= 16 {
 		r.high, r.low = beginning(key[:8]), beginning(key[8:16])
 	} else if len(key) >= 8 {
@@ -185,9 +186,12 @@ func beginning(s string) uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
-// sorted puts refs in the order of their keys.
+// sorted puts refs in the order of their engines and keys.
 func sorted(refs []ref, key func(ref) string) {
 	slices.SortFunc(refs, func(a, b ref) int {
+		if a.engine != b.engine {
+			return int(a.engine) - int(b.engine)
+		}
 		if a.high != b.high {
 			if a.high < b.high {
 				return -1
@@ -204,69 +208,102 @@ func sorted(refs []ref, key func(ref) string) {
 	})
 }
 
+// parts makes rows of refs, which are of one engine, and then of totals, and hands them on in parts of at most PartRows; there
+// is at least one part. Only one part has rows at a time: a million of them would take more room than their keys do.
+func (e *Engine) parts(refs []ref, row func(ref) Row, totals []Row, deliver func(rows []Row, first, last bool)) {
+	first := true
+	for {
+		n := min(len(refs), PartRows)
+		e.rows = e.rows[:0]
+		for _, r := range refs[:n] {
+			e.rows = append(e.rows, row(r))
+		}
+		refs = refs[n:]
+		if len(refs) == 0 && n+len(totals) <= PartRows {
+			e.rows, totals = append(e.rows, totals...), nil
+		}
+		last := len(refs) == 0 && len(totals) == 0
+		deliver(e.rows, first, last)
+		clear(e.rows[:cap(e.rows)]) // lets go the keys
+		if last {
+			return
+		}
+		first = false
+	}
+}
+
+// ofEngine splits off the refs of an engine, which are the first ones.
+func ofEngine(refs []ref, engine int) (own, others []ref) {
+	n := 0
+	for n < len(refs) && int(refs[n].engine) == engine {
+		n++
+	}
+	return refs[:n], refs[n:]
+}
+
 // deliverSecond hands a group's second to the stages.
 func (e *Engine) deliverSecond(c *groupCut, t int64) {
-	l := &c.state.group.rows
-	e.refs, e.rows = e.refs[:0], e.rows[:0]
+	g, l := c.state.group, &c.state.group.rows
+	e.refs = slices.Grow(e.refs[:0], c.owners())
 	number := func(r ref) uint32 { // the entry of a row
 		if part := &c.tables[r.table]; part.updates {
 			return part.slab.owners[r.row]
 		}
 		return r.row
 	}
-	e.refs = slices.Grow(e.refs, c.owners())
 	isNew := make(map[ref]struct{})
 	for i := range c.tables {
 		part := &c.tables[i]
 		if part.updates {
 			for row, owner := range part.slab.owners {
-				e.refs = append(e.refs, newRef(part.key(owner), i, row))
+				e.refs = append(e.refs, e.newRef(g, part.key(owner), i, row))
 			}
 		}
 		for _, row := range part.fresh {
 			if part.updates {
-				isNew[newRef(part.key(part.slab.owners[row]), i, int(row))] = struct{}{}
+				isNew[e.newRef(g, part.key(part.slab.owners[row]), i, int(row))] = struct{}{}
 			} else {
-				e.refs = append(e.refs, newRef(part.key(row), i, int(row)))
+				e.refs = append(e.refs, e.newRef(g, part.key(row), i, int(row)))
 			}
 		}
 	}
 	key := func(r ref) string { return c.tables[r.table].key(number(r)) }
 	sorted(e.refs, key)
-	e.rows = slices.Grow(e.rows, len(e.refs))
-	for _, r := range e.refs {
-		row := Row{Key: key(r), New: !c.tables[r.table].updates}
-		if !row.New {
-			row.Values = l.values(c.tables[r.table].slab.row(r.row, l.width), 1)
-			_, row.New = isNew[r]
+	rest := e.refs
+	for engine := range e.Engines() {
+		var own []ref
+		if own, rest = ofEngine(rest, engine); len(own) == 0 {
+			continue
 		}
-		e.rows = append(e.rows, row)
-	}
-	s := Second{Group: c.state.group, Time: t, Rows: e.rows}
-	for _, stage := range e.stages {
-		stage.Second(&s)
-		s.Rows = undropped(s.Rows)
+		e.parts(own, func(r ref) Row {
+			row := Row{Key: key(r), New: !c.tables[r.table].updates}
+			if !row.New {
+				row.Values = l.values(c.tables[r.table].slab.row(r.row, l.width), 1)
+				_, row.New = isNew[r]
+			}
+			return row
+		}, nil, func(rows []Row, _, _ bool) {
+			s := Second{Group: g, Engine: engine, Time: t, Rows: rows}
+			for _, stage := range e.stages {
+				stage.Second(&s)
+				s.Rows = undropped(s.Rows)
+			}
+		})
 	}
 	for i := range c.tables {
 		c.tables[i].giveBack(ofSecond)
 	}
-	e.forgetRows()
+	e.most = max(e.most, len(e.refs))
 }
 
 func undropped(rows []Row) []Row {
 	return slices.DeleteFunc(rows, func(r Row) bool { return r.dropped })
 }
 
-// forgetRows lets go the keys of the rows.
-func (e *Engine) forgetRows() {
-	e.most = max(e.most, len(e.rows))
-	clear(e.rows)
-}
-
-// trim lets go the room for rows when all of the groups together have not needed a quarter of it since the last flush.
+// trim lets go the room for refs when all of the groups together have not needed a quarter of it since the last flush.
 func (e *Engine) trim() {
-	if cap(e.rows) > 4*e.most+1000 || cap(e.refs) > 4*e.most+1000 {
-		e.rows, e.refs = nil, nil
+	if cap(e.refs) > 4*e.most+1000 {
+		e.refs = nil
 	}
 	e.most = 0
 }
@@ -289,13 +326,7 @@ func (e *Engine) flush(buckets []groupCut, t int64, all bool) {
 }
 
 func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
-	e.collect(c)
-	w := Window{Group: c.state.group, Start: (t - 1) / c.state.bucket * c.state.bucket, End: t, Seconds: c.state.bucket, Rows: e.rows}
-	for _, s := range e.stages {
-		s.Window(&w)
-		w.Rows = undropped(w.Rows)
-	}
-	e.forgetRows()
+	e.deliverWindow(c, t)
 	for i := range c.tables {
 		c.tables[i].giveBack(ofBucket)
 	}
@@ -312,45 +343,76 @@ func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
 	}
 }
 
-// collect makes the rows of a bucket, in order, totals last; it adds them to the toppers before stages can change them.
-func (e *Engine) collect(c *groupCut) {
-	l := &c.state.group.rows
-	e.refs, e.rows = e.refs[:0], e.rows[:0]
-	totals := slices.Clone(l.empty)
+// deliverWindow hands a group's bucket to the stages, engine by engine.
+func (e *Engine) deliverWindow(c *groupCut, t int64) {
+	g, l := c.state.group, &c.state.group.rows
 	seconds := float64(c.state.bucket)
-	active := false
-	e.refs = slices.Grow(e.refs, c.owners())
-	lists := slices.ContainsFunc(c.state.group.Meters, func(m Meter) bool { return m.Top > 0 })
+	totals, active := e.collect(c)
+	deliver := func(engine int) func(rows []Row, first, last bool) {
+		return func(rows []Row, first, last bool) {
+			w := Window{Group: g, Engine: engine, Engines: e.Engines(), Start: (t - 1) / c.state.bucket * c.state.bucket, End: t, Seconds: c.state.bucket, First: first, Last: last, Rows: rows}
+			for _, s := range e.stages {
+				s.Window(&w)
+				w.Rows = undropped(w.Rows)
+			}
+		}
+	}
+	row := func(r ref) Row {
+		part, n := &c.tables[r.table], len(l.types)
+		return Row{Key: part.key(part.slab.owners[r.row]), Values: part.slab.row(r.row, l.width)[:n:n]}
+	}
+	whole := slices.Clone(l.empty)
+	rest := e.refs
+	for engine := range e.Engines() {
+		var own []ref
+		own, rest = ofEngine(rest, engine)
+		var last []Row
+		if active[engine] {
+			l.join(whole, totals[engine])
+			last = []Row{{Key: TotalsKey, Values: l.values(totals[engine], seconds)}}
+		}
+		e.parts(own, row, last, deliver(engine))
+	}
+	if e.Engines() > 1 && slices.Contains(active, true) {
+		e.parts(nil, row, []Row{{Key: TotalsKey, Values: l.values(whole, seconds)}}, deliver(WholeGroup))
+	}
+	e.most = max(e.most, len(e.refs))
+}
+
+// collect finds and sorts the rows of a bucket, makes values of them, and returns the totals of each engine, and which engines saw anything.
+// It adds the rows to the toppers before stages can change them.
+func (e *Engine) collect(c *groupCut) (totals [][]float64, active []bool) {
+	g, l := c.state.group, &c.state.group.rows
+	for range e.Engines() {
+		totals = append(totals, slices.Clone(l.empty))
+	}
+	active = make([]bool, e.Engines())
+	seconds := float64(c.state.bucket)
+	e.refs = slices.Grow(e.refs[:0], c.owners())
+	listed := l.listed(g.Meters)
 	for i := range c.tables {
 		part := &c.tables[i]
-		if part.refused != nil {
-			active = true
-			l.join(totals, part.refused)
-			if lists {
+		if part.refused != nil { // of no key, and so of any engine
+			active[0] = true
+			l.join(totals[0], part.refused)
+			if len(listed) > 0 {
 				c.state.lose(part.refused)
 			}
 		}
 		for row, owner := range part.slab.owners {
 			data := part.slab.row(uint32(row), l.width)
-			l.join(totals, data)
-			if lists {
-				part.table.toppers.follow(l, owner, data)
+			r := e.newRef(g, part.key(owner), i, row)
+			active[r.engine] = true
+			l.join(totals[r.engine], data)
+			if len(listed) > 0 {
+				part.table.toppers.follow(l, listed, owner, data)
 			}
 			l.values(data, seconds)
-			e.refs = append(e.refs, newRef(part.key(owner), i, row))
+			e.refs = append(e.refs, r)
 		}
 	}
-	if len(e.refs) == 0 && !active {
-		return
-	}
 	sorted(e.refs, func(r ref) string { return c.tables[r.table].key(c.tables[r.table].slab.owners[r.row]) })
-	n := len(l.types)
-	e.rows = slices.Grow(e.rows, len(e.refs)+1)
-	for _, r := range e.refs {
-		part := &c.tables[r.table]
-		e.rows = append(e.rows, Row{Key: part.key(part.slab.owners[r.row]), Values: part.slab.row(r.row, l.width)[:n:n]})
-	}
-	e.rows = append(e.rows, Row{Key: TotalsKey, Values: l.values(totals, seconds)})
+	return totals, active
 }
 
 // lose keeps for the totals of toppers what has no row there.

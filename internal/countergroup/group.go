@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // TotalsKey is the key under which a group's totals are flushed, after all others (specification 1.6).
@@ -37,6 +39,7 @@ type Group struct {
 	index int         // in the order of registration
 	types []MeterType // by meter
 	rows  layout
+	salt  uint64 // of its GUID, for the engine of a key
 
 	mu   sync.RWMutex
 	info map[string]*Info
@@ -49,7 +52,7 @@ type Info struct {
 }
 
 func newGroup(d Definition, index int) *Group {
-	g := &Group{Definition: d, index: index, info: make(map[string]*Info)}
+	g := &Group{Definition: d, index: index, salt: xxhash.Sum64String(d.GUID), info: make(map[string]*Info)}
 	for _, m := range d.Meters {
 		g.types = append(g.types, m.Type)
 	}

@@ -100,29 +100,41 @@ func (l *layout) update(row []float64, m int, v float64) {
 	}
 }
 
-// follow puts a later bucket of the same key into row.
-func (l *layout) follow(row, later []float64) {
-	for m, t := range l.types {
-		switch v := later[m]; t {
-		case Counter, Rate:
-			row[m] += v
-		case DeltaRate:
-			if !math.IsNaN(v) { // a bucket with a reset counts nothing
-				row[m] += v
+// listed are the columns that the lists of meters need.
+func (l *layout) listed(meters []Meter) (columns []int) {
+	for m, meter := range meters {
+		if meter.Top > 0 {
+			columns = append(columns, m)
+			if l.types[m] == Average {
+				columns = append(columns, l.counts[m])
 			}
-		case Gauge:
-			if !math.IsNaN(v) {
-				row[m] = v
-			}
-		case Running:
-			row[m] = v
-		case Average:
-			row[m] += v
-			row[l.counts[m]] += later[l.counts[m]]
-		case Maximum, Minimum:
-			if !math.IsNaN(v) {
-				l.update(row, m, v)
-			}
+		}
+	}
+	return columns
+}
+
+// followColumn puts one column of a later bucket of the same key into cell. What is NaN, or 0 in
+// a column of sums, changes nothing.
+func (l *layout) followColumn(cell *float64, v float64, c int) {
+	if math.IsNaN(v) { // not updated; or a bucket with a reset, which counts nothing
+		return
+	}
+	if c >= len(l.types) { // samples of an Average
+		*cell += v
+		return
+	}
+	switch l.types[c] {
+	case Counter, Rate, DeltaRate, Average:
+		*cell += v
+	case Gauge, Running:
+		*cell = v
+	case Maximum:
+		if !(*cell >= v) {
+			*cell = v
+		}
+	case Minimum:
+		if !(*cell <= v) {
+			*cell = v
 		}
 	}
 }

@@ -112,7 +112,7 @@ func TestFlood(t *testing.T) {
 		for i := range b.shards {
 			for _, table := range b.shards[i].tables {
 				if table != nil {
-					entries, rows = entries+int(table.used), rows+len(table.toppers.rows.owners)
+					entries, rows = entries+int(table.used), rows+len(table.toppers.owners)
 				}
 			}
 		}

@@ -7,34 +7,102 @@ import (
 )
 
 // toppers adds up the buckets of one topper bucket, for the keys of one table. All of it belongs to the ticking goroutine.
+// Only what lists need is kept: of a piece of rows those columns that a key brought something for. In most groups
+// most meters of a key are 0.
 type toppers struct {
-	rowOf []uint32 // by entry: its row in rows + 1, 0 for none
-	rows  slab
-	free  []uint32 // rows of keys that were forgotten, to use again
-	spare [][]float64
+	rowOf  []uint32      // by entry: its row + 1, 0 for none
+	owners []uint32      // by row: the entry it belongs to
+	free   []uint32      // rows of keys that were forgotten, to use again
+	pieces [][][]float64 // by column, as of layout, and piece; nil for a piece in which no row has anything
+	spare  [][]float64   // pieces to use
 }
 
-const nobody = math.MaxUint32 // the owner of a free row
+const (
+	nobody    = math.MaxUint32 // the owner of a free row
+	pieceKeys = 128
+)
 
-// follow adds the row of a bucket.
-func (x *toppers) follow(l *layout, number uint32, row []float64) {
-	for uint32(len(x.rowOf)) <= number {
-		x.rowOf = append(x.rowOf, 0)
+// cell returns where column c of a row is, nil when nothing is there.
+func (x *toppers) cell(c int, at uint32) *float64 {
+	if piece := x.pieces[c][at/pieceKeys]; piece != nil {
+		return &piece[at%pieceKeys]
+	}
+	return nil
+}
+
+// make puts a piece there.
+func (x *toppers) make(l *layout, c int, at uint32) *float64 {
+	if len(x.spare) == 0 {
+		room := make([]float64, pieceKeys)
+		x.spare = append(x.spare, room)
+	}
+	piece := x.spare[len(x.spare)-1]
+	x.spare = x.spare[:len(x.spare)-1]
+	for i := range piece {
+		piece[i] = l.empty[c]
+	}
+	x.pieces[c][at/pieceKeys] = piece
+	return &piece[at%pieceKeys]
+}
+
+// row gives an entry a row.
+func (x *toppers) row(l *layout, number uint32) (at uint32) {
+	if n := len(x.free); n > 0 {
+		at = x.free[n-1]
+		x.free = x.free[:n-1]
+		x.owners[at] = number
+		for c := range x.pieces {
+			if cell := x.cell(c, at); cell != nil {
+				*cell = l.empty[c]
+			}
+		}
+		return at
+	}
+	at = uint32(len(x.owners))
+	x.owners = append(x.owners, number)
+	if at%pieceKeys == 0 {
+		if x.pieces == nil {
+			x.pieces = make([][][]float64, l.width)
+		}
+		for c := range x.pieces {
+			x.pieces[c] = append(x.pieces[c], nil)
+		}
+	}
+	return at
+}
+
+// follow adds the row of a bucket. listed are the columns that lists need.
+func (x *toppers) follow(l *layout, listed []int, number uint32, row []float64) {
+	if n := int(number) + 1; n > len(x.rowOf) {
+		x.rowOf = slices.Grow(x.rowOf, n-len(x.rowOf))[:n]
 	}
 	at := x.rowOf[number]
 	if at == 0 {
-		if n := len(x.free); n > 0 {
-			at = x.free[n-1]
-			x.free = x.free[:n-1]
-			x.rows.owners[at] = number
-		} else {
-			at = x.rows.add(number, l.width, &x.spare)
-		}
-		copy(x.rows.row(at, l.width), l.empty)
-		at++
+		at = x.row(l, number) + 1
 		x.rowOf[number] = at
 	}
-	l.follow(x.rows.row(at-1, l.width), row)
+	at--
+	for _, c := range listed {
+		cell := x.cell(c, at)
+		if cell == nil {
+			if v := row[c]; v == l.empty[c] || math.IsNaN(v) {
+				continue
+			}
+			cell = x.make(l, c, at)
+		}
+		l.followColumn(cell, row[c], c)
+	}
+}
+
+// load makes a row of what is there.
+func (x *toppers) load(l *layout, dst []float64, at uint32) []float64 {
+	copy(dst, l.empty)
+	for c := range x.pieces {
+		if cell := x.cell(c, at); cell != nil {
+			dst[c] = *cell
+		}
+	}
+	return dst
 }
 
 // forget frees the row of an entry and returns what it held, nil for nothing.
@@ -44,20 +112,26 @@ func (x *toppers) forget(l *layout, number uint32) []float64 {
 	}
 	at := x.rowOf[number] - 1
 	x.rowOf[number] = 0
-	x.rows.owners[at] = nobody
+	x.owners[at] = nobody
 	x.free = append(x.free, at)
-	return x.rows.row(at, l.width)
+	return x.load(l, make([]float64, l.width), at)
 }
 
-// reset begins the next topper bucket.
+// reset begins the next topper bucket. Pieces that were not needed in this one are let go.
 func (x *toppers) reset() {
-	for _, number := range x.rows.owners {
-		if number != nobody {
-			x.rowOf[number] = 0
+	clear(x.rowOf)
+	x.spare = x.spare[:0]
+	for c, pieces := range x.pieces {
+		for i, piece := range pieces {
+			if piece != nil {
+				x.spare = append(x.spare, piece)
+			}
+			pieces[i] = nil
 		}
+		x.pieces[c] = pieces[:0]
 	}
-	x.rows.release(&x.spare, len(x.rows.pieces))
-	x.free = x.free[:0]
+	clear(x.spare[len(x.spare):cap(x.spare)])
+	x.owners, x.free = x.owners[:0], x.free[:0]
 }
 
 // leaders holds the n largest items seen, the least of them first, as a heap.
@@ -129,45 +203,75 @@ func (l *leaders) list() []Item {
 // topperLists makes the lists of all meters of a group, in the order of the meters, and begins its next topper bucket.
 func (e *Engine) topperLists(c *groupCut, t int64) []Toppers {
 	g, l := c.state.group, &c.state.group.rows
-	var lists []Toppers
+	var meters []int
 	var best []leaders
 	for m, meter := range g.Meters {
 		if meter.Top > 0 {
-			lists = append(lists, Toppers{Group: g, Meter: m, Start: (t - 1) / c.state.topper * c.state.topper, End: t, Seconds: c.state.topper})
+			meters = append(meters, m)
 			best = append(best, leaders{n: meter.Top})
 		}
 	}
-	if len(lists) == 0 {
+	if len(meters) == 0 {
 		return nil
 	}
 	seconds := float64(c.state.topper)
-	totals := slices.Clone(l.empty)
-	if c.state.topperLost != nil {
-		l.join(totals, c.state.topperLost)
+	totals := make([][]float64, e.Engines())
+	for engine := range totals {
+		totals[engine] = slices.Clone(l.empty)
+	}
+	if c.state.topperLost != nil { // of no key
+		l.join(totals[0], c.state.topperLost)
 		c.state.topperLost = nil
 	}
+	row := make([]float64, l.width)
 	for i := range c.tables {
 		part := &c.tables[i]
 		x := &part.table.toppers
-		for at, number := range x.rows.owners {
+		for at, number := range x.owners {
 			if number == nobody {
 				continue
 			}
-			row := x.rows.row(uint32(at), l.width)
-			l.join(totals, row)
-			for j := range best {
-				if m := lists[j].Meter; l.touched(row, m) {
+			x.load(l, row, uint32(at))
+			key := part.key(number)
+			l.join(totals[e.EngineOf(g, key)], row)
+			for j, m := range meters {
+				if l.touched(row, m) {
 					if v := l.value(row, m, seconds); v >= best[j].least() {
-						best[j].offer(Item{Key: part.key(number), Value: v})
+						best[j].offer(Item{Key: key, Value: v})
 					}
 				}
 			}
 		}
 		x.reset()
 	}
-	for j := range lists {
-		if items := best[j].list(); len(items) > 0 {
-			lists[j].Items = append(items, Item{Key: TotalsKey, Value: l.value(totals, lists[j].Meter, seconds)})
+	var whole []float64
+	if e.Engines() > 1 {
+		whole = slices.Clone(l.empty)
+		for _, some := range totals {
+			l.join(whole, some)
+		}
+	}
+	var lists []Toppers
+	for j, m := range meters {
+		list := func(engine int, items []Item, totals []float64, some bool) {
+			if some {
+				items = append(items, Item{Key: TotalsKey, Value: l.value(totals, m, seconds)})
+			}
+			lists = append(lists, Toppers{
+				Group: g, Meter: m, Engine: engine, Engines: e.Engines(), Start: (t - 1) / c.state.topper * c.state.topper, End: t, Seconds: c.state.topper, Items: items,
+			})
+		}
+		all := best[j].list()
+		if whole == nil {
+			list(0, all, totals[0], len(all) > 0)
+			continue
+		}
+		for engine := range totals {
+			own := slices.DeleteFunc(slices.Clone(all), func(i Item) bool { return e.EngineOf(g, i.Key) != engine })
+			list(engine, own, totals[engine], len(own) > 0)
+		}
+		if len(all) > 0 {
+			list(WholeGroup, nil, whole, true)
 		}
 	}
 	return lists

@@ -43,7 +43,13 @@ func (m *meta) BeginFlush(int64) {
 }
 
 // Window implements countergroup.Stage.
-func (m *meta) Window(w *countergroup.Window) { m.updated[w.Group] = max(len(w.Rows)-1, 0) }
+func (m *meta) Window(w *countergroup.Window) {
+	for i := range w.Rows {
+		if w.Rows[i].Key != countergroup.TotalsKey {
+			m.updated[w.Group]++
+		}
+	}
+}
 
 // Meters of the two groups.
 var (

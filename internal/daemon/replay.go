@@ -11,7 +11,6 @@ import (
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/flow"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -43,20 +42,19 @@ type GroupReplayed struct {
 // flushed and returned all the same. It is for one goroutine and returns when everything is stored.
 func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, files []string, log *slog.Logger) (*Replayed, error) {
 	reg := telemetry.NewRegistry()
-	var s *store.Store
-	if cfg.Stores() {
-		s = store.New(store.Config{Path: cfg.Data, Retention: cfg.Timeseries.Retention, MaxSeries: cfg.Timeseries.MaxSeries}, reg, log)
-		if err := s.Start(ctx); err != nil {
-			return nil, cfg.Fail("data", fmt.Errorf("%w; a replay writes to the store itself: stop the weir that runs on it, or give another configuration, or none to store nothing", err))
-		}
+	scripts := script.NewRegistry(reg)
+	s := newSeries(cfg, scripts, reg, log)
+	stop, err := s.start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w; a replay writes to the store itself: stop the weir that runs on it, or give another configuration, or none to store nothing", err)
 	}
-	c := newCounting(cfg, s, script.NewRegistry(reg), reg, log, "", true)
+	c := newCounting(cfg, s.driver(), scripts, reg, log, "", true)
 	r := &replay{counting: c, reader: flow.File{Contents: contents, Decoder: flow.NewDecoder(cfg.Flows.Rates(), reg, log)}}
 	reg.Ledger("flow.held", "sets").Hold(r.reader.Decoder.Held)
 	tally := &tally{totals: make(map[*countergroup.Group]float64), windows: make(map[int64]bool)}
 	c.engine.SetStages(append([]countergroup.Stage{tally}, c.stages...)...)
 	if err := c.monitors.Start(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, stop(context.WithoutCancel(ctx)))
 	}
 	select {
 	case <-c.monitors.Ready():
@@ -87,9 +85,7 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 			out.Groups = append(out.Groups, GroupReplayed{stats.Group, stats.Created, total})
 		}
 	}
-	if s != nil {
-		failed = errors.Join(failed, s.Stop(context.WithoutCancel(ctx)))
-	}
+	failed = errors.Join(failed, stop(context.WithoutCancel(ctx)))
 	return out, failed
 }
 
@@ -139,11 +135,12 @@ type tally struct {
 
 // Window implements countergroup.Stage.
 func (t *tally) Window(w *countergroup.Window) {
-	if len(w.Rows) == 0 {
+	rows := w.Stored()
+	if len(rows) == 0 || rows[len(rows)-1].Key != countergroup.TotalsKey {
 		return
 	}
 	t.windows[w.End] = true
-	value := w.Rows[len(w.Rows)-1].Values[0] // the totals
+	value := rows[len(rows)-1].Values[0]
 	switch w.Group.Meters[0].Type {
 	case countergroup.Rate, countergroup.DeltaRate:
 		t.totals[w.Group] += value * float64(w.Seconds)

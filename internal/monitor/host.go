@@ -72,9 +72,10 @@ type Monitors struct {
 	attached atomic.Pointer[attachment]
 	flows    flows
 
-	patience  time.Duration             // of a second, for a script that is late; all together get twice that
-	waited    map[*member]time.Duration // in the second that is worked on; of the ticking goroutine
-	waitedAll time.Duration
+	patience        time.Duration             // of a second, for a script that is late; all together get twice that
+	waited          map[*member]time.Duration // in the second that is worked on; of the ticking goroutine
+	waitedAll       time.Duration
+	totals, refused int // of engines, in the window that is worked on: rows of totals, and those that scripts refused
 
 	mu           sync.Mutex // for what follows
 	others       []countergroup.OtherGroup

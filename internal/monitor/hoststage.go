@@ -14,7 +14,7 @@ import (
 
 // attachment is which instances run, as the stage sees it: a snapshot that is replaced, never changed.
 type attachment struct {
-	groups    map[*countergroup.Group][]*bound // in load order
+	groups    map[*countergroup.Group]map[int][]*bound // by engine, in load order
 	processes []*processed                     // in load order
 	alerts    []*bound
 	resources []*bound
@@ -49,7 +49,7 @@ type bound struct {
 
 // publish makes the snapshot of what runs now.
 func (m *Monitors) publish() {
-	a := &attachment{groups: make(map[*countergroup.Group][]*bound)}
+	a := &attachment{groups: make(map[*countergroup.Group]map[int][]*bound)}
 	wants := uint32(0)
 	for _, one := range m.members {
 		if one.process == nil || one.supervisor == nil {
@@ -69,7 +69,10 @@ func (m *Monitors) publish() {
 				b.vetoes, b.begins = i.has("ontopperflushfilter"), i.has("onbegintopperflush")
 				b.tops = b.vetoes || b.begins || i.has("ontopperflush", "onendtopperflush")
 				b.updates, b.newKeys = i.has("onupdate"), i.has("onnewkey")
-				a.groups[i.group] = append(a.groups[i.group], b)
+				if a.groups[i.group] == nil {
+					a.groups[i.group] = make(map[int][]*bound)
+				}
+				a.groups[i.group][i.Engine] = append(a.groups[i.group][i.Engine], b)
 			case TypeAlertMonitor:
 				b.filter, b.flushes, b.newItems = i.has("flushfilter"), i.has("onbeginflush", "onflush", "onendflush"), i.has("onnewalert")
 				a.alerts = append(a.alerts, b)
@@ -187,7 +190,7 @@ func (m *Monitors) BeginSecond(t int64) {
 
 // Second implements countergroup.Stage: onnewkey and onupdate.
 func (m *Monitors) Second(s *countergroup.Second) {
-	for _, b := range m.attached.Load().groups[s.Group] {
+	for _, b := range m.attached.Load().groups[s.Group][s.Engine] {
 		rows, meters := s.Rows, 0
 		switch {
 		case b.updates:
@@ -197,14 +200,13 @@ func (m *Monitors) Second(s *countergroup.Second) {
 		default:
 			continue
 		}
-		for len(rows) > 0 {
-			n := min(len(rows), MaxRows)
-			if meters > 0 && rows[0].Values == nil { // the watching of values begins with the next second
-				meters = 0
-			}
-			m.send(&b.processed, KindSecond, AppendSecond(nil, b.index, s.Time, meters, rows[:n]))
-			rows = rows[n:]
+		if len(rows) == 0 {
+			continue
 		}
+		if rows[0].Values == nil { // the watching of values begins with the next second
+			meters = 0
+		}
+		m.send(&b.processed, KindSecond, AppendSecond(nil, b.index, s.Time, meters, rows))
 	}
 }
 
@@ -284,92 +286,113 @@ func (m *Monitors) EndFlush(t int64) {
 
 // Window implements countergroup.Stage: votes, overrides and onflush, sections 2.3 and 2.4.
 func (m *Monitors) Window(w *countergroup.Window) {
-	all := m.attached.Load().groups[w.Group]
-	voters := slices.DeleteFunc(slices.Clone(all), func(b *bound) bool { return !b.filter })
-	meters := len(w.Group.Meters)
-	frames := func(b *bound, mode Mode, each func(rows []countergroup.Row, payload []byte)) {
-		parts(w.Rows, func(rows []countergroup.Row, part Part) {
-			each(rows, AppendWindow(nil, b.index, mode, part, w.End, meters, rows))
-		})
-	}
-	show := func(b *bound, mode Mode) {
-		frames(b, mode, func(_ []countergroup.Row, payload []byte) { m.send(&b.processed, KindWindow, payload) })
-	}
-	ask := func(b *bound, mode Mode, answer func(rows []countergroup.Row, v *Votes)) {
-		frames(b, mode, func(rows []countergroup.Row, payload []byte) {
-			if reply, ok := m.request(&b.processed, KindWindow, payload); ok {
-				if v, err := DecodeVotes(reply, len(rows), meters); err != nil {
-					m.limited.Warn("a script's votes are left out: "+err.Error(), "file", b.member.source.path)
-				} else {
-					answer(rows, &v)
-				}
-			}
-		})
-	}
-	if len(all) == 1 && len(voters) == 1 { // it decides alone
-		ask(all[0], ModeDecide, func(rows []countergroup.Row, v *Votes) {
-			for i := range rows {
-				if !v.Pass(i) {
-					rows[i].Drop()
-				}
-			}
-			override(rows, v)
-		})
+	if w.Engine == countergroup.WholeGroup {
+		m.wholeGroup(w)
 		return
 	}
-	if len(voters) > 0 {
-		m.vote(w, voters, len(voters) == len(all), ask)
+	all := m.attached.Load().groups[w.Group][w.Engine]
+	voters := slices.DeleteFunc(slices.Clone(all), func(b *bound) bool { return !b.filter })
+	meters := len(w.Group.Meters)
+	frame := func(b *bound, mode Mode, rows []countergroup.Row) []byte {
+		return AppendWindow(nil, b.index, mode, partOf(w.First, w.Last), w.End, meters, rows)
+	}
+	ask := func(b *bound, mode Mode) *Votes {
+		reply, ok := m.request(&b.processed, KindWindow, frame(b, mode, w.Rows))
+		if !ok {
+			return nil
+		}
+		v, err := DecodeVotes(reply, len(w.Rows), meters)
+		if err != nil {
+			m.limited.Warn("a script's votes are left out: "+err.Error(), "file", b.member.source.path)
+			return nil
+		}
+		return &v
+	}
+	if len(all) == 1 && len(voters) == 1 { // it decides alone
+		if v := ask(all[0], ModeDecide); v != nil {
+			for i := range w.Rows {
+				if !v.Pass(i) {
+					w.Rows[i].Drop()
+				}
+			}
+			override(w.Rows, v)
+		}
+		m.countTotals(w)
+		return
 	}
 	passed := w.Rows
-	if len(voters) == len(all) && len(voters) > 0 {
-		passed = slices.DeleteFunc(slices.Clone(w.Rows), func(r countergroup.Row) bool { return r.Dropped() })
+	if len(voters) > 0 {
+		decisive := len(voters) == len(all)
+		m.vote(w, voters, decisive, ask)
+		if decisive {
+			passed = slices.DeleteFunc(slices.Clone(w.Rows), func(r countergroup.Row) bool { return r.Dropped() })
+		}
 	}
-	rows := w.Rows
-	w.Rows = passed // what is shown
 	for _, b := range all {
 		switch {
 		case b.filter:
-			show(b, ModeFlush)
+			m.send(&b.processed, KindWindow, frame(b, ModeFlush, passed))
 		case b.flushes:
-			show(b, ModeObserve)
+			m.send(&b.processed, KindWindow, frame(b, ModeObserve, passed))
 		}
 	}
-	w.Rows = rows
+	m.countTotals(w)
+}
+
+// countTotals notes whether the totals of an engine passed.
+func (m *Monitors) countTotals(w *countergroup.Window) {
+	if n := len(w.Rows); w.Engines > 1 && n > 0 && w.Rows[n-1].Key == countergroup.TotalsKey {
+		m.totals++
+		if w.Rows[n-1].Dropped() {
+			m.refused++
+		}
+	}
+}
+
+// wholeGroup leaves out the totals over all engines when the totals of every engine were.
+func (m *Monitors) wholeGroup(w *countergroup.Window) {
+	if m.totals > 0 && m.totals == m.refused {
+		w.Rows[0].Drop()
+	}
+	m.totals, m.refused = 0, 0
 }
 
 // vote collects the votes of several instances, all at once: a row passes unless every attached instance votes no. All are given the
-// values as they were counted; of several overrides the later instance's counts.
-func (m *Monitors) vote(w *countergroup.Window, voters []*bound, decisive bool, ask func(*bound, Mode, func([]countergroup.Row, *Votes))) {
+// values as they were counted; of several overrides the later instance's counts. An instance that does not answer says yes to every row.
+func (m *Monitors) vote(w *countergroup.Window, voters []*bound, decisive bool, ask func(*bound, Mode) *Votes) {
 	no := make([]int, len(w.Rows))
-	votes := make([][]*Votes, len(voters)) // by voter and part
+	votes := make([]*Votes, len(voters))
 	var asking sync.WaitGroup
 	for n, b := range voters {
-		asking.Go(func() {
-			ask(b, ModeVote, func(_ []countergroup.Row, v *Votes) { votes[n] = append(votes[n], v) })
-		})
+		asking.Go(func() { votes[n] = ask(b, ModeVote) })
 	}
 	asking.Wait()
-	for n := range voters {
-		part := 0
-		if len(votes[n]) != max(1, (len(w.Rows)+MaxRows-1)/MaxRows) {
-			continue // an answer is missing: its votes are yes, and nothing is overridden
+	for _, v := range votes {
+		if v == nil {
+			continue
 		}
-		parts(w.Rows, func(rows []countergroup.Row, _ Part) {
-			v := votes[n][part]
-			for i := range rows {
-				if !v.Pass(i) {
-					no[part*MaxRows+i]++
-				}
+		for i := range w.Rows {
+			if !v.Pass(i) {
+				no[i]++
 			}
-			override(rows, v)
-			part++
-		})
+		}
+		override(w.Rows, v)
 	}
 	for i := range w.Rows {
 		if decisive && no[i] == len(voters) {
 			w.Rows[i].Drop()
 		}
 	}
+}
+
+func partOf(first, last bool) (part Part) {
+	if first {
+		part |= First
+	}
+	if last {
+		part |= Last
+	}
+	return part
 }
 
 // override applies the values that a script gave for rows that pass.
@@ -399,7 +422,7 @@ func parts[T any](rows []T, each func(rows []T, part Part)) {
 
 // Toppers implements countergroup.Stage, section 2.5.
 func (m *Monitors) Toppers(l *countergroup.Toppers) {
-	all := m.attached.Load().groups[l.Group]
+	all := m.attached.Load().groups[l.Group][l.Engine] // of the whole group none
 	if !slices.ContainsFunc(all, func(b *bound) bool { return b.tops }) {
 		return
 	}

@@ -346,7 +346,9 @@ func (r *Run) Window(w *countergroup.Window) {
 		}
 	}
 	for _, i := range all {
-		none(i, "onbeginflush", ModeVote, First)
+		if w.First {
+			none(i, "onbeginflush", ModeVote, First)
+		}
 	}
 	for n := range w.Rows {
 		one := w.Rows[n : n+1]
@@ -388,7 +390,9 @@ func (r *Run) Window(w *countergroup.Window) {
 		}
 	}
 	for _, i := range all {
-		none(i, "onendflush", ModeFlush, Last)
+		if w.Last {
+			none(i, "onendflush", ModeFlush, Last)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ const (
 
 // MaxRows is how many rows one frame has at most. A window with more is sent in parts, of which the first one is
 // marked First and the last one Last: begin is called in the first, end in the last.
-const MaxRows = 16384
+const MaxRows = countergroup.PartRows
 
 // Part says which part of a window a frame is.
 type Part byte

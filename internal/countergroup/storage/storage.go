@@ -89,15 +89,16 @@ func (s *Stage) of(g *countergroup.Group, seconds int64) *schemas {
 
 // Window implements countergroup.Stage.
 func (s *Stage) Window(w *countergroup.Window) {
-	if len(w.Rows) == 0 {
+	rows := w.Stored()
+	if len(rows) == 0 {
 		return
 	}
 	of := s.of(w.Group, w.Seconds)
 	if of.window == nil || of.window.Step != w.Seconds {
 		of.window = &timeseries.Schema{Name: SchemaName(w.Group.Title), Step: w.Seconds, Tags: []string{"key"}, Metrics: of.meters, Type: timeseries.Derivative}
 	}
-	for i := range w.Rows {
-		row := &w.Rows[i]
+	for i := range rows {
+		row := &rows[i]
 		values := s.add(of.window, w.End, len(of.meters), row.Key)
 		for m, v := range row.Values {
 			values[m] = v * of.scale[m]
@@ -107,14 +108,15 @@ func (s *Stage) Window(w *countergroup.Window) {
 
 // Toppers implements countergroup.Stage.
 func (s *Stage) Toppers(l *countergroup.Toppers) {
-	if len(l.Items) == 0 {
+	items := l.Stored()
+	if len(items) == 0 {
 		return
 	}
 	of := s.of(l.Group, l.Seconds)
 	if of.topper == nil || of.topper.Step != l.Seconds {
 		of.topper = &timeseries.Schema{Name: ToppersName(l.Group.Title), Step: l.Seconds, Tags: []string{"meter", "key"}, Metrics: []string{"value"}, Type: timeseries.Gauge}
 	}
-	for _, item := range l.Items {
+	for _, item := range items {
 		s.add(of.topper, l.End, 1, of.meters[l.Meter], item.Key)[0] = item.Value
 	}
 }
