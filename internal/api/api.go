@@ -26,18 +26,28 @@ type Dependencies struct {
 	Registry *telemetry.Registry
 	Log      *slog.Logger
 
-	Version  string
-	Started  time.Time       // when the daemon started
-	Ready    func() error    // why the daemon is not ready yet, nil when it is
-	Sources  func() []Source // what takes data in
-	Stats    func() Stats    // what the store holds
-	Scripts  http.Handler    // answers /api/v1/scripts, nil for an unknown path
-	Monitors http.Handler    // answers /api/v1/monitors, nil when nothing counts in groups
-	Queues   http.Handler    // answers /api/v1/queues and below, nil without a stream
-	Groups   Groups          // answers /api/v1/groups and below, nil when nothing counts in groups
+	Version string
+	Started time.Time       // when the daemon started
+	Ready   func() error    // why the daemon is not ready yet, nil when it is
+	Sources func() []Source // what takes data in
+	Stats   func() Stats    // what the store holds
+	Groups  Groups          // answers /api/v1/groups and below, nil when nothing counts in groups
+
+	Endpoints []Endpoint // what other packages answer
 
 	// Token is what callers must show, "" for no check. /-/healthy and /-/ready stay open.
 	Token string
+}
+
+// Endpoint is a path that another package answers.
+type Endpoint struct {
+	Pattern string // as http.ServeMux has it, with the method: "GET /api/v1/scripts"
+	Handler http.Handler
+	Open    bool // the token is not asked for
+
+	// Password is the parameter of the URL that may hold the token, for clients
+	// that know no other way; "" for none.
+	Password string
 }
 
 // Source is one thing that takes data in.
@@ -108,26 +118,22 @@ func New(d Dependencies) http.Handler {
 	ask("/api/v1/series", seriesParameters, listing, listTimeout, s.stored(s.series))
 	closed.HandleFunc("GET /api/v1/status", s.status)
 	closed.Handle("GET /metrics", d.Registry.Handler())
-	if d.Scripts != nil {
-		closed.Handle("GET /api/v1/scripts", d.Scripts)
-	}
-	if d.Monitors != nil {
-		closed.Handle("GET /api/v1/monitors", d.Monitors)
-	}
 	ask("/api/v1/groups", nil, running, queryTimeout, s.counted(s.groups))
 	ask("/api/v1/groups/{group}/top", topParameters, running, queryTimeout, s.counted(s.groupTop))
-	if d.Queues != nil {
-		closed.Handle("GET /api/v1/queues", d.Queues)
-		closed.Handle("GET /api/v1/queues/verify", d.Queues)
-		closed.Handle("DELETE /api/v1/queues/{name}", d.Queues)
-	}
 	closed.HandleFunc("GET /{$}", s.page)
 	closed.HandleFunc("/", unknownPath)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "healthy\n") })
 	mux.HandleFunc("GET /-/ready", s.ready)
-	mux.Handle("/", s.guard(closed))
+	for _, e := range d.Endpoints {
+		if e.Open {
+			mux.Handle(e.Pattern, e.Handler)
+		} else {
+			mux.Handle(e.Pattern, s.guard(e.Handler, e.Password))
+		}
+	}
+	mux.Handle("/", s.guard(closed, ""))
 	return secure(mux)
 }
 
@@ -146,17 +152,25 @@ func (s *server) notReady() error {
 	return s.Ready()
 }
 
-// guard lets only requests with the token through: as a bearer token, or as the
-// password of basic authentication, which is what a browser can offer.
-func (s *server) guard(next http.Handler) http.Handler {
+// guard lets only requests with the token through: as a bearer token, as InfluxDB's
+// clients send it, as the password of basic authentication, which is what a browser
+// can offer, or in the parameter named password.
+func (s *server) guard(next http.Handler, password string) http.Handler {
 	if s.Token == "" {
 		return next
 	}
 	want := sha256.Sum256([]byte(s.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		header := r.Header.Get("Authorization")
+		shown, ok := strings.CutPrefix(header, "Bearer ")
 		if !ok {
-			_, shown, _ = r.BasicAuth()
+			shown, ok = strings.CutPrefix(header, "Token ")
+		}
+		if !ok {
+			_, shown, ok = r.BasicAuth()
+		}
+		if !ok && password != "" {
+			shown = r.URL.Query().Get(password)
 		}
 		got := sha256.Sum256([]byte(shown))
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {

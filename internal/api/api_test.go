@@ -494,6 +494,37 @@ func TestToken(t *testing.T) {
 	f("/-/ready", 200, nil)
 }
 
+// TestEndpoints: what other packages answer is behind the token in every form its clients know.
+func TestEndpoints(t *testing.T) {
+	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeText(w, http.StatusOK, "here") })
+	d := newDouble(func(d *Dependencies) {
+		d.Token = "s3cret"
+		d.Endpoints = []Endpoint{{Pattern: "GET /open", Handler: here, Open: true}, {Pattern: "POST /write", Handler: here, Password: "p"}, {Pattern: "GET /plain", Handler: here}}
+	})
+	f := func(method, path, authorization string, want int) {
+		t.Helper()
+		w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, nil)
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		d.handler.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%s %s %q: status %d, want %d: %s", method, path, authorization, w.Code, want, w.Body)
+		}
+	}
+	f("GET", "/open", "", 200)
+	f("POST", "/write", "", 401)
+	f("POST", "/write?u=x&p=s3cret", "", 200)
+	f("POST", "/write?u=s3cret&p=x", "", 401)
+	f("POST", "/write?p=s3cret", "Bearer x", 401)
+	f("POST", "/write", "Token s3cret", 200)
+	f("POST", "/write", "Bearer s3cret", 200)
+	f("POST", "/write", "Basic dTpzM2NyZXQ=", 200) // u:s3cret
+	f("GET", "/plain?p=s3cret", "", 401)
+	f("GET", "/plain", "Token s3cret", 200)
+	f("GET", "/write?p=s3cret", "", 401) // another method is no endpoint
+}
+
 func TestStatus(t *testing.T) {
 	const hostile = `<script>alert("x")</script>`
 	at := time.Unix(t0, 0)

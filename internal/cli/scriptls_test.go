@@ -30,7 +30,7 @@ func TestScriptList(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"scripts": all})
 	})
-	server := httptest.NewServer(api.New(api.Dependencies{Registry: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler), Scripts: scripts}))
+	server := httptest.NewServer(api.New(api.Dependencies{Registry: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler), Endpoints: []api.Endpoint{{Pattern: "GET /api/v1/scripts", Handler: scripts}}}))
 	defer server.Close()
 	t.Setenv("WEIR_URL", server.URL)
 

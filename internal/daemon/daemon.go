@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -105,12 +106,18 @@ func (d *Daemon) dependencies() api.Dependencies {
 	deps := api.Dependencies{
 		Registry: d.registry, Log: d.log, Version: d.options.Version, Started: d.created, Ready: d.ready, Sources: d.sources,
 	}
-	deps.Scripts = d.scripts
+	answer := func(h http.Handler, patterns ...string) {
+		for _, pattern := range patterns {
+			deps.Endpoints = append(deps.Endpoints, api.Endpoint{Pattern: pattern, Handler: h})
+		}
+	}
+	answer(d.scripts, "GET /api/v1/scripts")
 	if d.events != nil {
-		deps.Queues = d.events.stream.Handler()
+		answer(d.events.stream.Handler(), "GET /api/v1/queues", "GET /api/v1/queues/verify", "DELETE /api/v1/queues/{name}")
 	}
 	if d.counts != nil {
-		deps.Groups, deps.Monitors = d.counts.engine, d.counts.monitors
+		deps.Groups = d.counts.engine
+		answer(d.counts.monitors, "GET /api/v1/monitors")
 	}
 	if d.store != nil {
 		deps.Driver, deps.Catalog = d.store, d.store
