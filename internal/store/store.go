@@ -69,6 +69,7 @@ type Store struct {
 var (
 	_ timeseries.Driver  = (*Store)(nil)
 	_ timeseries.Catalog = (*Store)(nil)
+	_ timeseries.Reader  = (*Store)(nil)
 )
 
 // Defaults of Config, and what is not worth a choice.

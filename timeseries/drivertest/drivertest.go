@@ -48,6 +48,12 @@ func Run(t *testing.T, open func(t *testing.T) Driver) {
 			rule.run(&fixture{T: t, ctx: t.Context(), Driver: open(t)})
 		})
 	}
+	if reader, ok := open(t).(timeseries.Reader); ok {
+		t.Run("samples", func(t *testing.T) {
+			f := &fixture{T: t, ctx: t.Context(), Driver: reader.(Driver)}
+			f.samples(reader)
+		})
+	}
 }
 
 // Start is the time of the first points, in Unix seconds: the beginning of a day.
@@ -430,6 +436,72 @@ func (f *fixture) unknown() {
 	check(ask(load, "nothing=a", "", 0, 60), timeseries.ErrUnknownTag)
 	check(ask(load, "", "nothing", 0, 60), timeseries.ErrUnknownTag)
 	check(ask(load, "host=a", "", 60, 0), timeseries.ErrBadRange)
+}
+
+// samples is timeseries.Reader.
+func (f *fixture) samples(reader timeseries.Reader) {
+	check := func(q timeseries.SampleQuery, want ...string) {
+		f.Helper()
+		q.After, q.Through = q.After+Start, q.Through+Start
+		var got []string
+		for s, err := range reader.Samples(f.ctx, q) {
+			if err != nil {
+				f.Fatal(err)
+			}
+			line := strings.Join(s.Tags, " ") + ":"
+			for i, at := range s.Times {
+				line += fmt.Sprintf(" %d", at-Start)
+				for _, column := range s.Values {
+					if len(column) != len(s.Times) {
+						f.Fatalf("%d values at %d times", len(column), len(s.Times))
+					}
+					line += fmt.Sprintf("/%v", column[i])
+				}
+			}
+			got = append(got, line)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			f.Errorf("%s in %d..%d: %s", text(q.Tags), q.After-Start, q.Through-Start, diff)
+		}
+	}
+	check(timeseries.SampleQuery{Schema: traffic, Through: 1000})
+	f.put(traffic, 120, "1 a", 2, nan)
+	f.put(traffic, 60, "1 a", 1, 10)
+	f.put(traffic, 180, "1 a", 4, 40)
+	f.put(traffic, 180, "1 a", 3, 30)
+	f.put(traffic, 36000, "1 a", 5, 50)
+	f.put(traffic, 120, "2 b", -7, 70)
+	f.put(rate, 10, "hits dc=x;host=a", 1)
+	f.put(rate, 10, "hits dc=y", 2)
+	check(timeseries.SampleQuery{Schema: traffic, After: -1, Through: 40000}, "1 a: 60/1/10 120/2/NaN 180/3/30 36000/5/50", "2 b: 120/-7/70")
+	check(timeseries.SampleQuery{Schema: traffic, After: 60, Through: 120}, "1 a: 120/2/NaN", "2 b: 120/-7/70")
+	check(timeseries.SampleQuery{Schema: traffic, After: 120, Through: 36000, Metrics: []int{1}}, "1 a: 180/30 36000/50")
+	check(timeseries.SampleQuery{Schema: traffic, After: 59, Through: 60, Metrics: []int{1, 0}}, "1 a: 60/10/1")
+	check(timeseries.SampleQuery{Schema: traffic, After: 180, Through: 35999})
+	check(timeseries.SampleQuery{Schema: traffic, After: 180, Through: 60})
+	check(timeseries.SampleQuery{Schema: traffic, After: -math.MaxInt64 / 2, Through: math.MaxInt64 - Start, Tags: timeseries.Tags{"host": "b"}}, "2 b: 120/-7/70")
+	check(timeseries.SampleQuery{Schema: traffic, Through: 120, Tags: timeseries.Tags{"host": "a", "ifid": "1"}}, "1 a: 60/1/10 120/2/NaN")
+	check(timeseries.SampleQuery{Schema: traffic, Through: 120, Tags: timeseries.Tags{"host": "a", "ifid": "2"}})
+	host := func(want string) func([]string) bool { return func(tags []string) bool { return tags[1] == want } }
+	check(timeseries.SampleQuery{Schema: traffic, Through: 120, Match: host("b")}, "2 b: 120/-7/70")
+	check(timeseries.SampleQuery{Schema: traffic, Through: 120, Match: host("b"), Tags: timeseries.Tags{"ifid": "1"}})
+	check(timeseries.SampleQuery{Schema: traffic, Through: 120, Match: host("b"), Tags: timeseries.Tags{"ifid": "2", "host": "b"}}, "2 b: 120/-7/70")
+	check(timeseries.SampleQuery{Schema: rate, Through: 10, Tags: timeseries.Tags{"dc": "x"}}, "hits dc=x;host=a: 10/1")
+	check(timeseries.SampleQuery{Schema: load, Through: 10})
+
+	first := true
+	for _, err := range reader.Samples(f.ctx, timeseries.SampleQuery{Schema: traffic, Tags: timeseries.Tags{"nothing": "1"}, Through: Start + 120}) {
+		if first = false; !errors.Is(err, timeseries.ErrUnknownTag) {
+			f.Errorf("unknown tag: got %v", err)
+		}
+	}
+	if first {
+		f.Error("unknown tag: no error")
+	}
+	for range reader.Samples(f.ctx, timeseries.SampleQuery{Schema: traffic, After: Start, Through: Start + 120}) {
+		break // may end early
+	}
 }
 
 func (f *fixture) catalog() {

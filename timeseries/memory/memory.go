@@ -6,9 +6,11 @@ package memory
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -16,8 +18,8 @@ import (
 	"github.com/weirhq/weir/timeseries"
 )
 
-// Driver implements timeseries.Driver and timeseries.Catalog. The zero value is
-// ready to be used, by any number of goroutines.
+// Driver implements timeseries.Driver, timeseries.Catalog and timeseries.Reader. The
+// zero value is ready to be used, by any number of goroutines.
 type Driver struct {
 	mu     sync.Mutex
 	tables map[string]*table // by name of the schema
@@ -191,6 +193,58 @@ func (d *Driver) list(q timeseries.ListQuery) (list []timeseries.Tags, err error
 				list = append(list, tags)
 				break
 			}
+		}
+	}
+	return list, nil
+}
+
+// Samples yields series sorted by their tags.
+func (d *Driver) Samples(_ context.Context, q timeseries.SampleQuery) iter.Seq2[*timeseries.Samples, error] {
+	return func(yield func(*timeseries.Samples, error) bool) {
+		list, err := d.samples(&q)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for i := range list {
+			if !yield(&list[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (d *Driver) samples(q *timeseries.SampleQuery) (list []timeseries.Samples, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found, err := d.find(&timeseries.Query{Schema: q.Schema, Tags: q.Tags})
+	switch {
+	case errors.Is(err, timeseries.ErrNoSeries):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	names := q.Columns()
+	for _, s := range found {
+		if q.Match != nil && !q.Match(s.tags) {
+			continue
+		}
+		one := timeseries.Samples{Tags: s.tags, Values: make([][]float64, len(names))}
+		for _, at := range slices.Sorted(maps.Keys(s.rows)) {
+			if at <= q.After || at > q.Through {
+				continue
+			}
+			one.Times = append(one.Times, at)
+			for i, name := range names {
+				value := math.NaN()
+				if m := slices.Index(d.tables[q.Schema.Name].schema.Metrics, name); m >= 0 {
+					value = s.rows[at][m]
+				}
+				one.Values[i] = append(one.Values[i], value)
+			}
+		}
+		if len(one.Times) > 0 {
+			list = append(list, one)
 		}
 	}
 	return list, nil
