@@ -116,12 +116,16 @@ func (e *Engine) Window() int { return e.cfg.Window }
 // Engines is how many engines there are: partitions of the keys, each with a Lua state of its own for every script and group.
 func (e *Engine) Engines() int { return e.cfg.Engines }
 
-// EngineOf is the engine that a key of a group belongs to. It is always the same one.
+// EngineOf is the engine that a key of a group belongs to. It is always the same one. g is nil for what is of no counter group, such as a flow.
 func (e *Engine) EngineOf(g *Group, key string) int {
 	if e.cfg.Engines == 1 {
 		return 0
 	}
-	return int((g.salt ^ xxhash.Sum64String(key)) % uint64(e.cfg.Engines))
+	hash := xxhash.Sum64String(key)
+	if g != nil {
+		hash ^= g.salt
+	}
+	return int(hash % uint64(e.cfg.Engines))
 }
 
 // LastFlush is the end of the last window that was flushed, 0 before the first.

@@ -307,6 +307,7 @@ type Script struct {
 type ScriptStatus struct {
 	Type    string `json:"type"`
 	Group   string `json:"group,omitempty"`
+	Engine  int    `json:"engine"`
 	State   string `json:"state"` // running or disabled
 	Reason  string `json:"reason,omitempty"`
 	Figures State  `json:"figures"`

@@ -202,11 +202,20 @@ func (m *Monitors) ShowRecords() {
 }
 
 func (m *Monitors) showFlows(b *bound, event string, t int64, all []Flow) {
+	all = m.ofEngine(all, b)
 	chunks(all, func(some []Flow, _, _ bool) {
 		if len(some) > 0 {
 			m.send(&b.processed, KindItems, encode(Items{Instance: b.index, Event: event, Time: t, Flows: some}))
 		}
 	})
+}
+
+// ofEngine are the flows that an instance is shown: those of its engine; a messagemonitor has none.
+func (m *Monitors) ofEngine(all []Flow, b *bound) []Flow {
+	if m.engine.Engines() == 1 || b.frontend {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(f Flow) bool { return m.engine.EngineOf(nil, f.Key) != b.engine })
 }
 
 // secondOfFlows shows monitors of flows what happened in the second that ends at t.
@@ -269,8 +278,9 @@ func (m *Monitors) flushFlows(a *attachment, t int64) {
 	}
 	slices.SortFunc(all, func(a, b Flow) int { return strings.Compare(a.Key, b.Key) })
 	for _, b := range a.trackers {
-		m.track(b, all, t)
+		m.track(b, m.ofEngine(all, b), t)
 	}
+	m.endTrackers(a.trackers, t)
 	decide(m, a.sessions, all, flowKind, t)
 }
 

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -28,18 +29,24 @@ type collected[T any] struct {
 // kind says how items of one kind go into frames.
 type kind[T any] struct {
 	guid  func(*T) string // of the group
+	key   func(*T) string // that says which engine it belongs to
 	into  func(*Items, []T)
 	apply func(*Change, *T)
 }
 
 var (
-	alertKind    = kind[Alert]{func(a *Alert) string { return a.GUID }, func(i *Items, all []Alert) { i.Alerts = all }, (*Change).apply}
-	resourceKind = kind[Resource]{func(r *Resource) string { return r.GUID }, func(i *Items, all []Resource) { i.Resources = all }, func(c *Change, r *Resource) {
+	alertKind    = kind[Alert]{func(a *Alert) string { return a.GUID }, func(a *Alert) string { return cmp.Or(a.Flow, a.SigID) }, func(i *Items, all []Alert) { i.Alerts = all }, (*Change).apply}
+	resourceKind = kind[Resource]{func(r *Resource) string { return r.GUID }, func(r *Resource) string { return cmp.Or(r.Flow, r.URI) }, func(i *Items, all []Resource) { i.Resources = all }, func(c *Change, r *Resource) {
 		set(&r.URI, c.URI)
 		set(&r.Label, c.Label)
 	}}
-	flowKind = kind[Flow]{func(*Flow) string { return guidIPFlows }, func(i *Items, all []Flow) { i.Flows = all }, func(*Change, *Flow) {}}
+	flowKind = kind[Flow]{func(*Flow) string { return guidIPFlows }, func(f *Flow) string { return f.Key }, func(i *Items, all []Flow) { i.Flows = all }, func(*Change, *Flow) {}}
 )
+
+// of reports whether an item is for an instance: one of its group and engine.
+func (k kind[T]) of(m *Monitors, item *T, b *bound) bool {
+	return k.guid(item) == b.guid && m.engine.EngineOf(nil, k.key(item)) == b.engine
+}
 
 func (c *Change) apply(a *Alert) {
 	set(&a.Priority, c.Priority)
@@ -110,7 +117,7 @@ func showNew[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], 
 		if !b.newItems {
 			continue
 		}
-		mine := slices.DeleteFunc(slices.Clone(items), func(item *T) bool { return k.guid(item) != b.guid })
+		mine := slices.DeleteFunc(slices.Clone(items), func(item *T) bool { return !k.of(m, item, b) })
 		chunks(mine, func(some []*T, _, _ bool) {
 			if len(some) == 0 {
 				return
@@ -158,21 +165,20 @@ func flushItems[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T
 // item passes unless every monitor of its group votes no.
 func decide[T any](m *Monitors, attached []*bound, items []T, k kind[T], t int64) []T {
 	dropped := make([]bool, len(items))
-	var done []string
-	for _, first := range attached {
-		if slices.Contains(done, first.guid) {
+	same := func(a, b *bound) bool { return a.guid == b.guid && a.engine == b.engine }
+	for n, first := range attached {
+		if slices.ContainsFunc(attached[:n], func(b *bound) bool { return same(b, first) }) {
 			continue
 		}
-		done = append(done, first.guid)
 		var all []*bound
 		for _, b := range attached {
-			if b.guid == first.guid {
+			if same(b, first) {
 				all = append(all, b)
 			}
 		}
 		var mine []int
 		for i := range items {
-			if k.guid(&items[i]) == first.guid {
+			if k.of(m, &items[i], first) {
 				mine = append(mine, i)
 			}
 		}

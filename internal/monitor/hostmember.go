@@ -339,23 +339,32 @@ func (o *member) bind(again bool) {
 
 // wanted are the instances of a block, those there are already included.
 func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []string) {
+	engines := o.m.engine.Engines()
+	if block.Type == TypeMessageMonitor { // of the frontend, which has none
+		engines = 1
+	}
+	var list *tracker // one for all engines
 	add := func(guid, title string, g *countergroup.Group) {
-		for _, i := range o.instances {
-			if i.Type == block.Type && i.GUID == guid {
-				all = append(all, i)
-				return
+		for engine := range engines {
+			if n := slices.IndexFunc(o.instances, func(i *placement) bool { return i.Type == block.Type && i.GUID == guid && i.Engine == engine }); n >= 0 {
+				all = append(all, o.instances[n])
+				list = o.instances[n].tracker
+				continue
 			}
+			o.m.context++
+			i := &placement{Instance: Instance{Index: o.next, Type: block.Type, Context: o.m.context, Engine: engine, GUID: guid, Title: title}, member: o, group: g}
+			if g != nil {
+				i.Meters = len(g.Meters)
+			}
+			if block.Type == TypeFlowTracker {
+				if list == nil {
+					list = newTracker(block.Tracker, o.source.name, o.m.engine.Window())
+				}
+				i.tracker = list
+			}
+			o.next++
+			all = append(all, i)
 		}
-		o.m.context++
-		i := &placement{Instance: Instance{Index: o.next, Type: block.Type, Context: o.m.context, GUID: guid, Title: title}, member: o, group: g}
-		if g != nil {
-			i.Meters = len(g.Meters)
-		}
-		if block.Type == TypeFlowTracker {
-			i.tracker = newTracker(block.Tracker, o.source.name, o.m.engine.Window())
-		}
-		o.next++
-		all = append(all, i)
 	}
 	var from []Group
 	switch block.Type {
@@ -391,6 +400,9 @@ func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []s
 func (o *member) started(i *placement, s Started) {
 	if i.callbacks == nil {
 		log := o.m.log.With("file", o.source.path, "type", i.Type, "group", i.Title)
+		if o.m.engine.Engines() > 1 {
+			log = log.With("engine", i.Engine)
+		}
 		switch {
 		case s.Running:
 			log.Info("script attached")
@@ -455,7 +467,7 @@ func describe(a *Attach) string {
 func (o *member) status() Script {
 	s := Script{File: o.source.path, State: o.state, Reason: o.reason, Name: o.result.Name}
 	for _, i := range o.instances {
-		one := ScriptStatus{Type: i.Type, Group: i.Title, State: "running", Reason: i.reason, Figures: i.figures}
+		one := ScriptStatus{Type: i.Type, Group: i.Title, Engine: i.Engine, State: "running", Reason: i.reason, Figures: i.figures}
 		if !i.running || i.figures.Reason != "" {
 			one.State = "disabled"
 		}

@@ -35,6 +35,7 @@ type bound struct {
 	processed
 	index    int
 	guid     string
+	engine   int
 	filter   bool // onflushfilter, or flushfilter
 	flushes  bool // onbeginflush, onflush or onendflush
 	vetoes   bool // ontopperflushfilter
@@ -44,6 +45,7 @@ type bound struct {
 	newKeys  bool
 	ends     bool // onterminate
 	newItems bool // onnewalert, onnewresource, onnewflow
+	frontend bool // a messagemonitor, which is of no engine
 	tracker  *tracker
 }
 
@@ -62,7 +64,7 @@ func (m *Monitors) publish() {
 				continue
 			}
 			runs = true
-			b := &bound{processed: *p, index: i.Index, guid: i.GUID}
+			b := &bound{processed: *p, index: i.Index, guid: i.GUID, engine: i.Engine}
 			switch i.Type {
 			case TypeCGMonitor:
 				b.filter, b.flushes = i.has("onflushfilter"), i.has("onbeginflush", "onflush", "onendflush")
@@ -94,6 +96,7 @@ func (m *Monitors) publish() {
 				a.trackers = append(a.trackers, b)
 				wants |= wantFlushes
 			case TypeMessageMonitor:
+				b.frontend = true
 				a.messages = append(a.messages, b)
 				wants |= wantRecords
 			case TypeEngineMonitor:

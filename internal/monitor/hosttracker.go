@@ -51,7 +51,7 @@ func newTracker(t *Tracker, name string, window int) *tracker {
 	return &tracker{group: g, count: min(of.Count, maxTracked), bucket: int64((of.Bucket + window - 1) / window * window), ranks: make(map[string]float64)}
 }
 
-// track has a flowtracker rank flows, and hands its list on when its bucket ends with the second t.
+// track has a flowtracker rank flows. The instances of its engines have one list.
 func (m *Monitors) track(b *bound, all []Flow, t int64) {
 	if start := (t - 1) / b.tracker.bucket * b.tracker.bucket; start != b.tracker.start {
 		m.endTracker(b.tracker) // a gap was skipped
@@ -66,8 +66,14 @@ func (m *Monitors) track(b *bound, all []Flow, t int64) {
 		}
 	})
 	b.tracker.cut()
-	if t%b.tracker.bucket == 0 {
-		m.endTracker(b.tracker)
+}
+
+// endTrackers hands on the lists whose buckets end with the second t.
+func (m *Monitors) endTrackers(trackers []*bound, t int64) {
+	for _, b := range trackers {
+		if t%b.tracker.bucket == 0 {
+			m.endTracker(b.tracker)
+		}
 	}
 }
 
