@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
@@ -74,17 +73,6 @@ type Backend struct {
 	Repeater repeater.Config
 }
 
-// Timeseries says where series live.
-type Timeseries struct {
-	Write     []string      // names of drivers; only "store" exists
-	Read      string        // the one that answers queries
-	Retention time.Duration // of raw points; 0 leaves it to the store
-	MaxSeries int           // 0 means no limit
-}
-
-// Stores reports whether the embedded store is used.
-func (c *Config) Stores() bool { return len(c.Timeseries.Write) > 0 }
-
 // Default is what weir run does without a file.
 func Default() *Config {
 	server := statsd.DefaultConfig()
@@ -97,7 +85,7 @@ func Default() *Config {
 		Log:        Log{Format: "text", Level: slog.LevelInfo},
 		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
 		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
-		Timeseries: Timeseries{Write: []string{"store"}, Read: "store", MaxSeries: 5_000_000},
+		Timeseries: Timeseries{Write: []Driver{{Kind: storeDriver, Name: storeDriver}}, Read: storeDriver, MaxSeries: 5_000_000},
 		Events:     defaultEvents(),
 		Flows:      defaultFlows(),
 		Groups:     defaultGroups(),
@@ -156,11 +144,7 @@ func (c *Config) check(d *decoder) {
 	if c.HTTP.TLS.Key != "" && c.HTTP.TLS.Cert == "" {
 		d.complain("http.tls.key", "cannot use http.tls: key is given and cert is not")
 	}
-	if !c.Stores() {
-		if _, given := c.positions["timeseries.read"]; given {
-			d.complain("timeseries.read", `cannot use "store" for timeseries.read: timeseries.write does not name it, so it would always be empty`)
-		}
-	}
+	c.checkTimeseries(d)
 	for i, h := range c.StatsD.Histograms {
 		if !slices.IsSorted(h.Bins) {
 			path := index("statsd.histograms", i) + ".bins"
@@ -186,8 +170,8 @@ func (c *Config) check(d *decoder) {
 	for i, b := range c.StatsD.Backends {
 		path := index("statsd.backends", i)
 		switch {
-		case b.Kind == "store" && !c.Stores():
-			d.complain(path, `cannot use "store" for `+path+`: timeseries.write does not name it; write it there too`)
+		case b.Kind == "store" && !c.Keeps():
+			d.complain(path, `cannot use "store" for `+path+`: timeseries.write names no driver; write one there, for example store`)
 		case (b.Kind == "store" || b.Kind == "console") && only[b.Kind]:
 			d.complain(path, "cannot use "+quote(b.Kind)+" for "+path+": an entry before it is the same")
 		}

@@ -46,6 +46,7 @@ type Groups struct {
 	TopperBucket time.Duration // 0 leaves it to the groups
 	HighWater    int
 	NewKey       time.Duration
+	Engines      int
 	Off          []string // titles or GUIDs of built-in groups that are not registered
 	Declared     []Group
 }
@@ -60,7 +61,7 @@ func defaultFlows() Flows {
 }
 
 func defaultGroups() Groups {
-	return Groups{Window: time.Minute, HighWater: countergroup.DefaultHighWater, NewKey: 24 * time.Hour}
+	return Groups{Window: time.Minute, HighWater: countergroup.DefaultHighWater, Engines: 1, NewKey: 24 * time.Hour}
 }
 
 func flowSources(to *[]FlowSource) list[FlowSource] {
@@ -97,6 +98,7 @@ func groupsSection(g *Groups) section {
 		{name: "topper_bucket", value: duration{to: &g.TopperBucket, least: time.Second, max: 24 * time.Hour, off: "what each group says, mostly 5 minutes"}, doc: "Over which time the keys with the largest values are found.", example: "1m"},
 		{name: "max_keys", value: whole{&g.HighWater, 1, math.MaxInt32}, doc: "How many keys a group keeps; the ones not used for longest are forgotten at the end of a window. Within a window it takes twice as many. The group's totals count all."},
 		{name: "new_key_after", value: duration{to: &g.NewKey, least: time.Minute, max: 3650 * 24 * time.Hour}, doc: "How long a key must not have been seen to be new again."},
+		{name: "engines", value: whole{&g.Engines, 1, 8}, doc: "1, 2, 4 or 8: into how many parts keys are split for monitors. Every script has a Lua state for each part of each group, which sees the keys of its part. See [monitors](monitors.md#engines)."},
 		{name: "off", value: list[string]{to: &g.Off, what: "groups", entry: func(s *string) value {
 			return text{to: s, what: "the title or GUID of a built-in group", check: builtinGroup}
 		}}, doc: "Built-in groups that do not exist here: nothing is counted in them, and scripts do not find them.", example: `["Dir Mac", VLANStats]`},
@@ -162,6 +164,9 @@ func (c *Config) checkFlows(d *decoder) {
 		seen[s.Listen] = true
 	}
 	c.checkGroups(d)
+	if n := c.Groups.Engines; n&(n-1) != 0 {
+		d.complain("counter_groups.engines", "cannot use "+strconv.Itoa(n)+" for counter_groups.engines: it must be 1, 2, 4 or 8")
+	}
 	for _, name := range []string{"window", "topper_bucket"} {
 		value := c.Groups.Window
 		if name == "topper_bucket" {

@@ -177,16 +177,3 @@ func laterBackend(name string) string {
 	}
 	return ""
 }
-
-func timeseriesSection(t *Timeseries) section {
-	drivers := []string{"store"}
-	return section{options: []option{
-		{name: "write", value: list[string]{to: &t.Write, what: "drivers", entry: func(name *string) value { return choice{name, drivers} }},
-			doc: "Where series are written: `store` is the embedded store below `data`. With an empty list nothing is kept, and questions are answered with an error."},
-		{name: "read", value: choice{&t.Read, drivers}, doc: "Which of them answers."},
-		{name: "retention", value: duration{to: &t.Retention, least: time.Hour, max: 36500 * 24 * time.Hour, off: "7 days for steps up to 5 seconds, 30 days for longer ones"},
-			doc: "How long points are kept.", example: "90d"},
-		{name: "max_series", value: whole{&t.MaxSeries, 0, math.MaxInt32},
-			doc: "How many series there may be. Points of further ones are dropped and counted. 0 means no limit."},
-	}}
-}

@@ -18,8 +18,8 @@ import (
 	"github.com/weirhq/weir/internal/flow"
 	"github.com/weirhq/weir/internal/monitor"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
 )
 
 const (
@@ -45,7 +45,7 @@ type counting struct {
 }
 
 // newCounting makes the groups and what counts in them. dataTime is for seconds that end when their data does.
-func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string, dataTime bool) *counting {
+func newCounting(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string, dataTime bool) *counting {
 	c := &counting{config: cfg, groups: countergroup.NewRegistry(), log: log, version: version}
 	for _, d := range countergroup.Builtin() {
 		if slices.Contains(cfg.Groups.Off, d.Title) || slices.Contains(cfg.Groups.Off, d.GUID) {
@@ -57,7 +57,7 @@ func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, r
 		}
 	}
 	c.engine = countergroup.New(countergroup.Config{
-		Window: int(cfg.Groups.Window / time.Second), TopperBucket: int(cfg.Groups.TopperBucket / time.Second), HighWater: cfg.Groups.HighWater, NewKeyHorizon: cfg.Groups.NewKey,
+		Window: int(cfg.Groups.Window / time.Second), TopperBucket: int(cfg.Groups.TopperBucket / time.Second), HighWater: cfg.Groups.HighWater, NewKeyHorizon: cfg.Groups.NewKey, Engines: cfg.Groups.Engines,
 	}, c.groups, reg, log)
 	var err error
 	if c.feeder, err = feed.New(cfg.Groups.Declarations(), c.groups, c.engine, reg); err != nil {
@@ -76,8 +76,8 @@ func newCounting(cfg *config.Config, s *store.Store, scripts *script.Registry, r
 	}
 	watching := monitor.Config{Entries: entries(cfg, c.version), DataTime: dataTime, Resources: c.resources}
 	var stored *storage.Stage
-	if s != nil {
-		stored = storage.New(s, reg, log)
+	if driver != nil {
+		stored = storage.New(driver, reg, log)
 		watching.Toppers = func(l *countergroup.Toppers) {
 			stored.Toppers(l)
 			stored.EndFlush(l.End) // at the end there is no flush any more

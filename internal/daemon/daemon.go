@@ -19,7 +19,6 @@ import (
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -39,7 +38,7 @@ type Daemon struct {
 	failed   chan error
 	notReady atomic.Pointer[string] // why; nil when everything is up
 
-	store   *store.Store // nil when no series are kept
+	series  *series // nil when none are kept
 	web     *web
 	intake  *intake   // nil without a StatsD source
 	events  *events   // nil without a BBDO source and without connectors
@@ -75,15 +74,13 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 		started: cfg, current: cfg,
 	}
 	d.setNotReady("starting")
-	if cfg.Stores() {
-		d.store = store.New(store.Config{Path: cfg.Data, Retention: cfg.Timeseries.Retention, MaxSeries: cfg.Timeseries.MaxSeries}, d.registry, log)
-	}
 	d.scripts = script.NewRegistry(d.registry)
+	d.series = newSeries(cfg, d.scripts, d.registry, log)
 	if cfg.Events.Runs() {
-		d.events = newEvents(cfg, d.store, d.scripts, d.registry, log)
+		d.events = newEvents(cfg, d.series.driver(), d.scripts, d.registry, log)
 	}
 	if cfg.CountsGroups() {
-		d.counts = newCounting(cfg, d.store, d.scripts, d.registry, log, options.Version, false)
+		d.counts = newCounting(cfg, d.series.driver(), d.scripts, d.registry, log, options.Version, false)
 		if d.events != nil {
 			d.counts.alerts, d.counts.entries, d.events.feeder = d.events.alerts, d.events.resources, d.counts.feeder
 		}
@@ -95,7 +92,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 				more = append(more, b)
 			}
 		}
-		d.intake = newIntake(cfg, d.store, d.registry, log, options.Stdout, more...)
+		d.intake = newIntake(cfg, d.series.driver(), d.registry, log, options.Stdout, more...)
 	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
@@ -119,12 +116,8 @@ func (d *Daemon) dependencies() api.Dependencies {
 		deps.Groups = d.counts.engine
 		answer(d.counts.monitors, "GET /api/v1/monitors")
 	}
-	if d.store != nil {
-		deps.Driver, deps.Catalog = d.store, d.store
-		deps.Stats = func() api.Stats {
-			s := d.store.Stats()
-			return api.Stats{Series: s.Series, DiskBytes: s.DiskBytes, MemoryBytes: s.MemoryBytes, Failure: s.Failure}
-		}
+	if d.series != nil {
+		deps.Driver, deps.Catalog, deps.Stats = d.series, d.series, d.series.stats
 	}
 	return deps
 }
@@ -133,9 +126,9 @@ func (d *Daemon) dependencies() api.Dependencies {
 // sources last. They stop in the opposite order.
 func (d *Daemon) parts() []part {
 	var parts []part
-	if d.store != nil {
-		upkeep := newUpkeep(d.store, d.log)
-		parts = append(parts, part{"store", d.openStore, d.store.Stop, storePatience}, part{"upkeep", upkeep.start, upkeep.stop, webPatience})
+	if d.series != nil {
+		upkeep := newUpkeep(d.series, d.log)
+		parts = append(append(parts, d.series.parts...), part{"upkeep", upkeep.start, upkeep.stop, webPatience})
 	}
 	parts = append(parts, part{"http", d.web.start, d.web.stop, webPatience})
 	if d.events != nil {
@@ -151,13 +144,6 @@ func (d *Daemon) parts() []part {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
 	}
 	return parts
-}
-
-func (d *Daemon) openStore(ctx context.Context) error {
-	if err := d.store.Start(ctx); err != nil {
-		return d.started.Fail("data", err)
-	}
-	return nil
 }
 
 // Start starts everything. After an error everything is stopped again; an error
@@ -199,7 +185,7 @@ func (d *Daemon) where() []any {
 	if d.counts != nil && len(d.started.Flows.Listen) > 0 {
 		args = append(args, "netflow", strings.Join(d.counts.where(), " "))
 	}
-	if d.store != nil {
+	if d.series != nil && d.series.store != nil {
 		args = append(args, "data", d.started.Data)
 	}
 	return args

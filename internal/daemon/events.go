@@ -20,7 +20,6 @@ import (
 	"github.com/weirhq/weir/internal/countergroup/feed"
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/stream"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -60,15 +59,12 @@ type pollers interface {
 	Stop(context.Context) error
 }
 
-func newEvents(cfg *config.Config, s *store.Store, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *events {
+func newEvents(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger) *events {
 	c := cfg.Events.Stream.Config
 	c.Path = filepath.Join(cfg.Data, "stream")
 	e := &events{
-		config: cfg, registry: reg, log: log, scripts: scripts, stream: stream.New(c, reg, log),
+		config: cfg, registry: reg, log: log, driver: driver, scripts: scripts, stream: stream.New(c, reg, log),
 		limited: telemetry.NewLimited(log, time.Minute, 5),
-	}
-	if s != nil {
-		e.driver = s
 	}
 	e.installations = make(map[string]*installation)
 	for _, name := range cfg.Installations() {

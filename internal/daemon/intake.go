@@ -18,8 +18,8 @@ import (
 	"github.com/weirhq/weir/internal/statsd/management"
 	"github.com/weirhq/weir/internal/statsd/repeater"
 	"github.com/weirhq/weir/internal/statsd/storage"
-	"github.com/weirhq/weir/internal/store"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
 )
 
 // intake is the StatsD server with its management console.
@@ -33,8 +33,8 @@ type intake struct {
 }
 
 // newIntake makes the server with the configured backends, and more.
-func newIntake(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
-	backends := append(backends(cfg, s, reg, stdout), more...)
+func newIntake(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
+	backends := append(backends(cfg, driver, reg, stdout), more...)
 	in := &intake{config: cfg, log: log, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
 	in.shown.Store(cfg)
 	if cfg.StatsD.Management != "" {
@@ -51,7 +51,7 @@ func newIntake(cfg *config.Config, s *store.Store, reg *telemetry.Registry, log 
 }
 
 // backends makes the backends in the order of the configuration.
-func backends(cfg *config.Config, s *store.Store, reg *telemetry.Registry, stdout io.Writer) []backend.Backend {
+func backends(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, stdout io.Writer) []backend.Backend {
 	var all []backend.Backend
 	seen := make(map[string]int)
 	for _, b := range cfg.StatsD.Backends {
@@ -61,7 +61,7 @@ func backends(cfg *config.Config, s *store.Store, reg *telemetry.Registry, stdou
 		}
 		switch b.Kind {
 		case "store":
-			all = append(all, storage.New(s, reg))
+			all = append(all, storage.New(driver, reg))
 		case "graphite":
 			c := b.Graphite
 			c.SanitizeNames = !cfg.StatsD.Sanitize
