@@ -177,7 +177,7 @@ statsd:
 		c.StatsD.Backends = all
 	})
 	f("timeseries: {write: [], retention: 2w3d12h, max_series: 7}\nstatsd: {backends: [console]}", func(c *Config) {
-		c.Timeseries.Write, c.Timeseries.Retention, c.Timeseries.MaxSeries = nil, (17*24+12)*time.Hour, 7
+		c.Timeseries.Write, c.Timeseries.Read, c.Timeseries.Retention, c.Timeseries.MaxSeries = nil, "", (17*24+12)*time.Hour, 7
 		console := newBackend()
 		console.Kind = "console"
 		c.StatsD.Backends = []Backend{console}
