@@ -75,11 +75,17 @@ type monitored struct {
 // startMonitored starts weir with windows of a second and the scripts by their names, and returns when each group named is watched.
 func startMonitored(t *testing.T, scripts map[string]string, watched ...string) *monitored {
 	t.Helper()
-	return startMonitoredWith(t, "", scripts, watched...)
+	return startMonitoredAs(t, "", "", scripts, watched...)
 }
 
 // startMonitoredWith is the same with more values for T.env.get_config, each ", NAME: VALUE" in YAML.
 func startMonitoredWith(t *testing.T, env string, scripts map[string]string, watched ...string) *monitored {
+	t.Helper()
+	return startMonitoredAs(t, "", env, scripts, watched...)
+}
+
+// startMonitoredAs is the same with more options of counter_groups, written likewise.
+func startMonitoredAs(t *testing.T, groups, env string, scripts map[string]string, watched ...string) *monitored {
 	t.Helper()
 	dir := t.TempDir()
 	m := &monitored{t: t, dir: filepath.Join(dir, "scripts")}
@@ -94,9 +100,9 @@ func startMonitoredWith(t *testing.T, env string, scripts map[string]string, wat
 http: {listen: "127.0.0.1:0"}
 sources: {statsd: [], netflow: [{listen: "udp://127.0.0.1:0"}]}
 statsd: {management: {listen: ""}}
-counter_groups: {window: 1s, topper_bucket: 1s}
+counter_groups: {window: 1s, topper_bucket: 1s%s}
 monitors: [{path: scripts, call_timeout: 300ms, env: {"Test>Dir": %q%s}}]
-`, m.dir, env))
+`, groups, m.dir, env))
 	p, err := run(dir, environment(), "run", "-c", "weir.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +126,7 @@ monitors: [{path: scripts, call_timeout: 300ms, env: {"Test>Dir": %q%s}}]
 func (m *monitored) attached(which string) {
 	m.t.Helper()
 	file, group, _ := strings.Cut(which, " ")
-	pattern := `msg="script attached" file=\S*/` + regexp.QuoteMeta(file) + ` type=\w+ group="?` + regexp.QuoteMeta(group) + `"?(\n|$)`
+	pattern := `msg="script attached" file=\S*/` + regexp.QuoteMeta(file) + ` type=\w+ group="?` + regexp.QuoteMeta(group) + `"?( engine=\d)?(\n|$)`
 	if err := m.waitLog(`(?m)` + pattern); err != nil {
 		m.t.Fatal(err)
 	}

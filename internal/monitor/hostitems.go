@@ -43,9 +43,9 @@ var (
 	flowKind = kind[Flow]{func(*Flow) string { return guidIPFlows }, func(f *Flow) string { return f.Key }, func(i *Items, all []Flow) { i.Flows = all }, func(*Change, *Flow) {}}
 )
 
-// of reports whether an item is for an instance: one of its group and engine.
-func (k kind[T]) of(m *Monitors, item *T, b *bound) bool {
-	return k.guid(item) == b.guid && m.engine.EngineOf(nil, k.key(item)) == b.engine
+// of reports whether an item is for the instances of a group and engine.
+func (k kind[T]) of(m *Monitors, item *T, guid string, engine int) bool {
+	return k.guid(item) == guid && m.engine.EngineOf(nil, k.key(item)) == engine
 }
 
 func (c *Change) apply(a *Alert) {
@@ -117,7 +117,7 @@ func showNew[T any](m *Monitors, attached []*bound, c *collected[T], k kind[T], 
 		if !b.newItems {
 			continue
 		}
-		mine := slices.DeleteFunc(slices.Clone(items), func(item *T) bool { return !k.of(m, item, b) })
+		mine := slices.DeleteFunc(slices.Clone(items), func(item *T) bool { return !k.of(m, item, b.guid, b.engine) })
 		chunks(mine, func(some []*T, _, _ bool) {
 			if len(some) == 0 {
 				return
@@ -178,7 +178,7 @@ func decide[T any](m *Monitors, attached []*bound, items []T, k kind[T], t int64
 		}
 		var mine []int
 		for i := range items {
-			if k.of(m, &items[i], first) {
+			if k.of(m, &items[i], first.guid, first.engine) {
 				mine = append(mine, i)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // attachment is which instances run, as the stage sees it: a snapshot that is replaced, never changed.
 type attachment struct {
 	groups    map[*countergroup.Group]map[int][]*bound // by engine, in load order
-	processes []*processed                     // in load order
+	processes []*processed                             // in load order
 	alerts    []*bound
 	resources []*bound
 	sessions  []*bound // sg_monitors

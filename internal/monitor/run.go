@@ -67,6 +67,7 @@ type Run struct {
 	host    *host
 	engine  *countergroup.Engine
 	groups  *countergroup.Registry
+	known   *Monitors // what an attachment is found with; nothing of it runs
 	updates *countergroup.Batch
 	out     RunOutput
 
@@ -93,7 +94,8 @@ func NewRun(setup Setup, engine *countergroup.Engine, groups *countergroup.Regis
 	if err := r.host.load(); err != nil {
 		return nil, err
 	}
-	known := &Monitors{groups: groups, others: countergroup.OtherGroups()}
+	known := &Monitors{engine: engine, groups: groups, others: countergroup.OtherGroups()}
+	r.known = known
 	probe := r.host.describe(new(known.snapshot()))
 	switch {
 	case !probe.Plugin && probe.Failed != "":
@@ -130,7 +132,7 @@ func NewRun(setup Setup, engine *countergroup.Engine, groups *countergroup.Regis
 
 // attach makes the instances.
 func (r *Run) attach(probe *Probe, all Groups) error {
-	file := &member{m: &Monitors{groups: r.groups}}
+	file := &member{m: r.known}
 	matched := false
 	for _, block := range probe.Blocks {
 		switch block.Type {
@@ -235,10 +237,10 @@ func (r *Run) vote(kind byte, payload []byte, rows, meters int) *Votes {
 	return nil
 }
 
-// of are the running instances of a group.
-func (r *Run) of(g *countergroup.Group) (some []*placement) {
+// of are the running instances of a group that see the keys of an engine.
+func (r *Run) of(g *countergroup.Group, engine int) (some []*placement) {
 	for _, i := range r.instances {
-		if i.running && i.group == g {
+		if i.running && i.group == g && i.Engine == engine {
 			some = append(some, i)
 		}
 	}
@@ -273,7 +275,7 @@ func (r *Run) BeginSecond(t int64) {
 
 // Second implements countergroup.Stage.
 func (r *Run) Second(s *countergroup.Second) {
-	for _, i := range r.of(s.Group) {
+	for _, i := range r.of(s.Group, s.Engine) {
 		for n := range s.Rows {
 			row := s.Rows[n]
 			if row.New && i.has("onnewkey") {
@@ -297,7 +299,7 @@ func (r *Run) EndSecond(t int64) {
 	r.alerts = nil
 	for _, i := range r.ofType(TypeAlertMonitor) {
 		for _, a := range alerts {
-			if a.GUID == i.GUID && i.has("onnewalert") {
+			if alertKind.of(r.known, &a, i.GUID, i.Engine) && i.has("onnewalert") {
 				r.begin(i, "onnewalert", t)
 				r.call.Alert = &a
 				r.frame(KindItems, encode(Items{Instance: i.Index, Event: EventNew, Time: t, Alerts: []Alert{a}}))
@@ -338,7 +340,7 @@ func (r *Run) flush(name string, f Flush) {
 
 // Window implements countergroup.Stage.
 func (r *Run) Window(w *countergroup.Window) {
-	all, meters := r.of(w.Group), len(w.Group.Meters)
+	all, meters := r.of(w.Group, w.Engine), len(w.Group.Meters)
 	none := func(i *placement, name string, mode Mode, part Part) {
 		if i.has(name) {
 			r.begin(i, name, w.End)
@@ -398,7 +400,7 @@ func (r *Run) Window(w *countergroup.Window) {
 
 // Toppers implements countergroup.Stage.
 func (r *Run) Toppers(l *countergroup.Toppers) {
-	all := r.of(l.Group)
+	all := r.of(l.Group, l.Engine)
 	frame := func(i *placement, mode Mode, part Part, items []countergroup.Item) []byte {
 		return AppendToppers(nil, i.Index, mode, part, l.End, l.Meter, items)
 	}
@@ -464,7 +466,7 @@ func (r *Run) EndFlush(t int64) {
 		}
 		empty("onbeginflush", Items{Instance: i.Index, Event: EventFlush, Time: t, Begin: true})
 		for _, a := range alerts {
-			if a.GUID != i.GUID {
+			if !alertKind.of(r.known, &a, i.GUID, i.Engine) {
 				continue
 			}
 			items := Items{Instance: i.Index, Event: EventFilter, Time: t, Alerts: []Alert{a}}
