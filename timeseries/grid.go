@@ -25,6 +25,8 @@ type Grid struct {
 	// Initial says that the first slot lies before the range that was asked. It is
 	// not part of statistics.
 	Initial bool
+
+	How Aggregation // what becomes of the raw slots in a longer one
 }
 
 // NewGrid lays the grid of the sampled step over the range start to end, in
@@ -34,7 +36,7 @@ func NewGrid(s *Schema, start, end int64, o Options) Grid {
 	start, end = min(max(start, -latest), latest), min(max(end, -latest), latest)
 	end = max(start, end)
 	step := SampledStep(s.Step, start, end, int64(min(o.MaxPoints, MaxSlots)))
-	g := Grid{Start: floor(start, step), Step: step, RawStep: s.Step}
+	g := Grid{Start: floor(start, step), Step: step, RawStep: s.Step, How: o.Consolidation.of(s)}
 	g.End = floor(end, step)
 	g.Count = int((g.End - g.Start) / step)
 	if start == end {

@@ -32,6 +32,34 @@ type Options struct {
 	KeepTotal    bool    // statistics of gauges have a total: the sum of the points
 	Round        bool    // values are rounded to whole numbers, as ntopng shows them
 	WithSeries   bool    // a top-k answer also holds the series of its items
+	// Consolidation is what becomes of the raw points in a longer step. The largest
+	// and smallest of several series in one group are added up like their means.
+	Consolidation Consolidation
+}
+
+// Consolidation says how the raw points in a longer step become one.
+type Consolidation uint8
+
+// ByMax shows a peak that lasted for one raw step however long the range is (specification section 8.2, R34).
+const (
+	BySchema Consolidation = iota // the Aggregation of a gauge, the mean otherwise
+	ByMean
+	ByMax
+	ByMin
+)
+
+// of is the aggregation to be used for s.
+func (c Consolidation) of(s *Schema) Aggregation {
+	switch {
+	case c == ByMax:
+		return Max
+	case c == ByMin:
+		return Min
+	case c == BySchema && s.Type == Gauge:
+		return s.Aggregation
+	default:
+		return Mean
+	}
 }
 
 // DefaultOptions are what the contract fills in.

@@ -11,20 +11,35 @@ func (g Grid) Slots(dst []float64, s *Schema, times []int64, values []float64) [
 	if g.Count == 0 {
 		return dst
 	}
-	w := writer{
-		grid: g, dst: dst, want: len(dst) + g.Count,
-		rawEnd: g.Start + g.RawStep, slotEnd: g.Start + g.Step, least: 1,
+	w := writer{dst: dst, want: len(dst) + g.Count}
+	w.run(g, s, times, values)
+	return w.dst
+}
+
+// Parts is Slots before points are made of what is known: parts of the same slots,
+// over other samples, can be put together (see Part.Add) before Points does that.
+// How the samples of one raw slot and the raw slots of a longer one become one is
+// g.How.
+func (g Grid) Parts(dst []Part, s *Schema, times []int64, values []float64) []Part {
+	if g.Count == 0 {
+		return dst
 	}
+	w := writer{parts: dst, apart: true, want: len(dst) + g.Count}
+	w.run(g, s, times, values)
+	return w.parts
+}
+
+// run goes over the samples and writes the slots of g.
+func (w *writer) run(g Grid, s *Schema, times []int64, values []float64) {
+	w.grid, w.how, w.least = g, g.How, 1
+	w.rawEnd, w.slotEnd = g.Start+g.RawStep, g.Start+g.Step
 	if s.Type == Counter {
-		w.least = (g.RawStep + 1) / 2
+		w.rate, w.least = true, (g.RawStep+1)/2
 		w.counter(s.Continuous(), times, values)
 	} else {
-		if s.Type == Gauge {
-			w.how = s.Aggregation
-		}
 		w.gauge(times, values)
 	}
-	return w.finish()
+	w.finish()
 }
 
 // AddPoints adds data to sum point by point; a point stays NaN only where both are.
@@ -43,10 +58,13 @@ func AddPoints(sum, data []float64) {
 // writer goes once over the samples of one metric. It has one raw slot open,
 // and the slot of the grid that the raw slot is part of.
 type writer struct {
-	grid Grid
-	how  Aggregation
-	dst  []float64
-	want int // length of dst when all slots are written
+	grid  Grid
+	how   Aggregation
+	rate  bool // the samples of a raw slot are rates, whose mean over time counts
+	dst   []float64
+	parts []Part
+	apart bool // parts are written, not points
+	want  int  // length of dst or parts when all slots are written
 
 	rawEnd  int64   // the raw slot covers (rawEnd-RawStep, rawEnd]
 	raw     float64 // Mean: weighted sum; otherwise the value so far
@@ -84,7 +102,11 @@ func (w *writer) counter(continuous int64, times []int64, values []float64) {
 			w.advance(from)
 			if from == w.rawEnd-step && to-from >= 2*step {
 				n := (min(to, w.slotEnd) - from) / step // whole raw slots with the same rate
-				w.slot += rate * float64(n)
+				if w.how == Mean {
+					w.slot += rate * float64(n)
+				} else {
+					w.slot = w.add(w.slot, rate, w.known)
+				}
 				w.known += n
 				from += n * step
 				continue
@@ -150,7 +172,7 @@ func (w *writer) advance(t int64) {
 func (w *writer) closeRaw() {
 	if w.weight >= w.least {
 		v := w.raw
-		if w.how == Mean {
+		if w.rate || w.how == Mean {
 			v /= float64(w.weight)
 		}
 		w.slot = w.add(w.slot, v, w.known)
@@ -161,23 +183,20 @@ func (w *writer) closeRaw() {
 
 // closeSlot writes a slot of which that many seconds have passed.
 func (w *writer) closeSlot(seconds int64) {
-	v := math.NaN()
-	if w.known > 0 && 2*w.known*w.grid.RawStep >= seconds {
-		v = w.slot
-		if w.how == Mean {
-			v /= float64(w.known)
-		}
+	p := Part{w.slot, float64(w.known)}
+	if w.apart {
+		w.parts = append(w.parts, p)
+	} else {
+		w.dst = append(w.dst, p.point(w.how, float64(seconds)/float64(w.grid.RawStep)))
 	}
-	w.dst = append(w.dst, v)
 	w.slot, w.known = 0, 0
 	w.slotEnd += w.grid.Step
 }
 
-func (w *writer) finish() []float64 {
+func (w *writer) finish() {
 	w.closeRaw()
-	for len(w.dst) < w.want-1 {
+	for len(w.dst)+len(w.parts) < w.want-1 {
 		w.closeSlot(w.grid.Step)
 	}
 	w.closeSlot(w.grid.End - (w.slotEnd - w.grid.Step))
-	return w.dst
 }
