@@ -19,6 +19,7 @@ import (
 type series struct {
 	*front.Drivers
 	definitions *front.Definitions
+	front       *front.Front // what scripts and the ntopng endpoints ask
 	parts       []part       // what runs, in the order it starts
 	store       *store.Store // nil when it is not one of the drivers
 }
@@ -27,6 +28,7 @@ type series struct {
 type surroundings struct {
 	config      *config.Config
 	definitions *front.Definitions
+	front       func() *front.Front // for when the driver runs: it is made after the drivers
 	scripts     *script.Registry
 	registry    *telemetry.Registry
 	log         *slog.Logger
@@ -45,6 +47,7 @@ func newSeries(cfg *config.Config, scripts *script.Registry, reg *telemetry.Regi
 	}
 	in := surroundings{config: cfg, definitions: front.NewDefinitions(cfg.Timeseries.Definitions(), log), scripts: scripts, registry: reg, log: log}
 	s := &series{definitions: in.definitions}
+	in.front = func() *front.Front { return s.front }
 	var targets []front.Target
 	for _, entry := range cfg.Timeseries.Write {
 		maker := driverMakers[entry.Kind]
@@ -60,6 +63,7 @@ func newSeries(cfg *config.Config, scripts *script.Registry, reg *telemetry.Regi
 		s.parts = append(s.parts, parts...)
 	}
 	s.Drivers = front.NewDrivers(targets, cfg.Timeseries.Read, reg, log)
+	s.front = front.New(s.definitions, s.Drivers, reg, log)
 	return s
 }
 

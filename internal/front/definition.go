@@ -48,9 +48,9 @@ func (d *Definition) insertionStep() int64 {
 
 // Adjustments are what changes the steps of schemas while Weir runs (section 1.3).
 type Adjustments struct {
-	HighResolution bool  // schemas of 300 s that are not of the system have 60 s
-	Routers        bool  // iface:traffic is read at 4 s
-	StatsPeriod    int64 // seconds between two updates of an interface without packets; 0 for one with packets
+	HighResolution bool  `json:"high_resolution"` // schemas of 300 s that are not of the system have 60 s
+	Routers        bool  `json:"routers"`         // iface:traffic is read at 4 s
+	StatsPeriod    int64 `json:"stats_period"`    // seconds between two updates of an interface without packets; 0 for one with packets
 }
 
 // Adjusted is d with the steps that a script sees. It is d itself when nothing changes.

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (d *Definitions) Define(definition *Definition) *Definition {
 	defer d.mu.Unlock()
 	name := definition.Schema.Name
 	if existing := d.byName[name]; existing != nil {
-		if existing != definition {
+		if !reflect.DeepEqual(existing, definition) { // every script that loads schema files declares them
 			d.warn.Warn("Schema already defined: " + name)
 		}
 		return existing
