@@ -77,6 +77,11 @@ func (d *Driver) Delete(ctx context.Context, prefix string, tags timeseries.Tags
 	if prefix == "" && len(tags) == 0 {
 		return errors.New("cannot delete every series: name a prefix or a tag")
 	}
+	for name, value := range tags {
+		if value == "" { // there, a tag without a value is one that the schema has not
+			return fmt.Errorf("cannot delete series of %q whose tag %q is empty: the remote store does not know them from others", prefix, name)
+		}
+	}
 	waiting, cancel := context.WithTimeout(ctx, deletePatience)
 	defer cancel()
 	if err := d.queue.flush(waiting); err != nil {

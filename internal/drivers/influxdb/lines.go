@@ -1,0 +1,111 @@
+package influxdb
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weirhq/weir/internal/drivers"
+	"github.com/weirhq/weir/timeseries"
+)
+
+// lines are points in line protocol, times in seconds:
+//
+//	measurement,tag=value field=value time
+//
+// Numbers have no suffix, so that all fields are floats, as those of ntopng.
+func lines(points []timeseries.Point) []byte {
+	var dst []byte
+	flats := make(map[*timeseries.Schema]*drivers.Flat)
+	var tags []drivers.FlatTag
+	for i := range points {
+		p := &points[i]
+		flat := flats[p.Schema]
+		if flat == nil {
+			flat = drivers.NewFlat(p.Schema)
+			flats[p.Schema] = flat
+		}
+		dst = appendEscaped(dst, p.Schema.Name, ", ")
+		tags = flat.Append(tags[:0], p.Tags)
+		for _, t := range tags {
+			dst = append(dst, ',')
+			dst = appendEscaped(dst, t.Name, ",= ")
+			dst = append(dst, '=')
+			dst = appendEscaped(dst, storedValue(t.Value), ",= ")
+		}
+		sep := byte(' ')
+		for m, v := range p.Values {
+			if math.IsNaN(v) {
+				continue
+			}
+			dst = append(dst, sep)
+			dst = appendEscaped(dst, p.Schema.Metrics[m], ",= ")
+			dst = append(dst, '=')
+			dst = appendNumber(dst, v)
+			sep = ','
+		}
+		dst = append(dst, ' ')
+		dst = strconv.AppendInt(dst, p.Time, 10)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+func appendEscaped(dst []byte, s, special string) []byte {
+	if !strings.ContainsAny(s, special) {
+		return append(dst, s...)
+	}
+	for i := range len(s) {
+		if strings.IndexByte(special, s[i]) >= 0 {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, s[i])
+	}
+	return dst
+}
+
+// storedValue is a tag value as the server keeps it. A "\" at the end would escape
+// what comes after the value, and cannot be written any other way.
+func storedValue(value string) string {
+	if rest, ok := strings.CutSuffix(value, `\`); ok {
+		return rest + string(drivers.EscapedByte('\\'))
+	}
+	return value
+}
+
+func appendNumber(dst []byte, v float64) []byte {
+	if n := int64(v); float64(n) == v && n < 1<<53 && n > -1<<53 {
+		return strconv.AppendInt(dst, n, 10)
+	}
+	return strconv.AppendFloat(dst, v, 'g', -1, 64)
+}
+
+// quoteName is a name in InfluxQL.
+func quoteName(name string) string { return `"` + nameEscaper.Replace(name) + `"` }
+
+// quoteValue is a text in InfluxQL.
+func quoteValue(value string) string { return `'` + valueEscaper.Replace(value) + `'` }
+
+var (
+	nameEscaper  = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	valueEscaper = strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`)
+)
+
+// quotePrefix is a regular expression for the measurements with a prefix.
+func quotePrefix(prefix string) string {
+	return "/^" + strings.ReplaceAll(quoteMeta(prefix), "/", `\/`) + ":/"
+}
+
+// conditions are those on tags, as InfluxQL has them; there is at least one.
+func conditions(tags timeseries.Tags) string {
+	names := make([]string, 0, len(tags))
+	for name := range tags {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = quoteName(name) + "=" + quoteValue(storedValue(tags[name]))
+	}
+	return strings.Join(names, " AND ")
+}
