@@ -3,11 +3,11 @@ package connector
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/stream"
 )
 
 const (
@@ -20,10 +20,24 @@ const (
 type span struct {
 	first uint64
 	count int
-	data  []byte
+	parts [][]byte // of the batch, as the stream has them
 }
 
 func (s span) last() uint64 { return s.first + uint64(s.count) - 1 }
+
+// data is the batch in one piece.
+func (s span) data() []byte {
+	if len(s.parts) == 1 {
+		return s.parts[0]
+	}
+	return slices.Concat(s.parts...)
+}
+
+// frame is the payload of a frame, in pieces.
+func (s span) frame() [][]byte {
+	number := binary.BigEndian.AppendUint64(nil, s.first)
+	return append(append(make([][]byte, 0, 1+len(s.parts)), number), s.parts...)
+}
 
 // feed feeds one process after the other, each from the acknowledged position.
 func (c *Connector) feed() {
@@ -57,25 +71,21 @@ func (c *Connector) forgo() {
 func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 	for {
 		most, careful := c.atOnce(c.consumer.Read() + 1)
-		batch, payload, err := c.next(ctx, most)
+		taken, err := c.next(ctx, most)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.limited.Warn("cannot read events for the script", "error", err)
 			}
 			return
 		}
-		last := batch.First + uint64(batch.Count) - 1
-		if taken := c.taken.Load(); last > taken {
-			c.gaps.add(taken+1, batch.First-1)
-			c.ledger.Received(int(last - taken))
-			c.taken.Store(last)
+		if before := c.taken.Load(); taken.last() > before {
+			c.gaps.add(before+1, taken.first-1)
+			c.ledger.Received(int(taken.last() - before))
+			c.taken.Store(taken.last())
 		}
-		for _, s := range c.without(batch) {
-			if s.count < batch.Count {
-				payload = append(binary.BigEndian.AppendUint64(nil, s.first), s.data...)
-			}
+		for _, s := range c.without(taken) {
 			c.sends(s)
-			if err := p.SendWait(ctx, kindBatch, payload); err != nil {
+			if err := p.SendWait(ctx, kindBatch, s.frame()...); err != nil {
 				return // it has ended: the next one gets the events
 			}
 			if careful && !c.prove(ctx, p, s) {
@@ -85,44 +95,38 @@ func (c *Connector) feedTo(ctx context.Context, p *script.Process) {
 	}
 }
 
-// next returns the next events, as many as are at hand, and the payload of a frame with
-// all of them. A frame of many costs the same as one of few.
-func (c *Connector) next(ctx context.Context, most int) (stream.Batch, []byte, error) {
+// next returns the next events, as many as are at hand: a frame of many costs the same as
+// one of few.
+func (c *Connector) next(ctx context.Context, most int) (span, error) {
 	b, err := c.consumer.Next(ctx, most)
 	if err != nil {
-		return b, nil, err
+		return span{}, err
 	}
-	parts, size := [][]byte{b.Data}, 8+len(b.Data)
-	for b.Count < most && size < batchBytes {
-		more := c.consumer.Ready(b.First+uint64(b.Count)-1, most-b.Count)
+	s, size := span{b.First, b.Count, [][]byte{b.Data}}, len(b.Data)
+	for s.count < most && size < batchBytes {
+		more := c.consumer.Ready(s.last(), most-s.count)
 		if more.Count == 0 {
 			break
 		}
-		parts, size = append(parts, more.Data), size+len(more.Data)
-		b.Count += more.Count
+		s.parts, size = append(s.parts, more.Data), size+len(more.Data)
+		s.count += more.Count
 	}
-	payload := binary.BigEndian.AppendUint64(make([]byte, 0, size), b.First)
-	for _, part := range parts {
-		payload = append(payload, part...)
-	}
-	b.Data = payload[8:]
-	return b, payload, nil
+	return s, nil
 }
 
-// without returns the events of a batch but those that were set aside.
-func (c *Connector) without(b stream.Batch) []span {
-	whole := span{b.First, b.Count, b.Data}
-	if c.quarantine == nil || !c.quarantine.Touches(b.First, whole.last()) {
+// without returns the events of a span but those that were set aside.
+func (c *Connector) without(whole span) []span {
+	if c.quarantine == nil || !c.quarantine.Touches(whole.first, whole.last()) {
 		return []span{whole}
 	}
 	var spans []span
-	rest := span{first: b.First}
-	begin := 0
-	number, it := b.First, event.NewIterator(b.Data)
+	rest := span{first: whole.first}
+	begin, data := 0, whole.data()
+	number, it := whole.first, event.NewIterator(data)
 	for from := 0; it.Next(); from, number = it.Offset(), number+1 {
-		if !c.quarantine.Has(number, b.Data[from:it.Offset()]) {
+		if !c.quarantine.Has(number, data[from:it.Offset()]) {
 			rest.count++
-			rest.data = b.Data[begin:it.Offset()]
+			rest.parts = [][]byte{data[begin:it.Offset()]}
 			continue
 		}
 		if rest.count > 0 {

@@ -103,8 +103,8 @@ func (c *Connector) suspect(e *script.Exit) {
 	}
 	var s span
 	if e.Working != nil {
-		s = span{first: binary.BigEndian.Uint64(e.Working.Payload), data: e.Working.Payload[8:]}
-		for it := event.NewIterator(s.data); it.Next(); {
+		s = span{first: binary.BigEndian.Uint64(e.Working.Payload), parts: [][]byte{e.Working.Payload[8:]}}
+		for it := event.NewIterator(s.data()); it.Next(); {
 			s.count++
 		}
 	} else if sent.count > 0 { // what it got before, in a call of flush or after one
@@ -113,7 +113,7 @@ func (c *Connector) suspect(e *script.Exit) {
 			s.first++
 		}
 		s.count = int(max(sent.last()+1, s.first) - s.first)
-		s.data = single(sent, s.first)
+		s.parts = [][]byte{single(sent, s.first)}
 	}
 	if s.count == 0 {
 		return
@@ -132,8 +132,8 @@ func (c *Connector) suspect(e *script.Exit) {
 
 // put sets the only event of s aside.
 func (c *Connector) put(s span, e *script.Exit) {
-	item := script.Quarantined{Time: time.Now(), Script: c.setup.Name, Number: s.first, Reason: e.Error(), Payload: s.data}
-	it := event.NewIterator(s.data)
+	item := script.Quarantined{Time: time.Now(), Script: c.setup.Name, Number: s.first, Reason: e.Error(), Payload: s.data()}
+	it := event.NewIterator(item.Payload)
 	it.Next()
 	if r, err := event.Decode(it.Event); err == nil {
 		if text := event.RenderV2(r); json.Valid(text) {
@@ -154,9 +154,10 @@ func single(s span, number uint64) []byte {
 		return nil
 	}
 	from, n := 0, s.first
-	for it := event.NewIterator(s.data); it.Next(); from, n = it.Offset(), n+1 {
+	data := s.data()
+	for it := event.NewIterator(data); it.Next(); from, n = it.Offset(), n+1 {
 		if n == number {
-			return s.data[from:it.Offset()]
+			return data[from:it.Offset()]
 		}
 	}
 	return nil

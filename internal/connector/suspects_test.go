@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/weirhq/weir/internal/event"
@@ -64,12 +65,12 @@ func play(t *testing.T, c *Connector, n uint64, limit int, late bool, kill func(
 		died := false
 		for !died && c.consumer.Read() < n {
 			most, _ := c.atOnce(c.consumer.Read() + 1)
-			batch, err := c.consumer.Next(t.Context(), most)
+			batch, err := c.next(t.Context(), most)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.taken.Store(max(c.taken.Load(), batch.First+uint64(batch.Count)-1))
-			c.ledger.Received(batch.Count) // again after each death; the test looks at what came of the events
+			c.taken.Store(max(c.taken.Load(), batch.last()))
+			c.ledger.Received(batch.count) // again after each death; the test looks at what came of the events
 			for _, s := range c.without(batch) {
 				c.sends(s)
 				for i := range uint64(s.count) {
@@ -78,7 +79,7 @@ func play(t *testing.T, c *Connector, n uint64, limit int, late bool, kill func(
 				if died {
 					e := &script.Exit{Name: "test", Reason: "was ended by SIGSEGV"}
 					if !late {
-						e.Working = &script.Frame{Kind: kindBatch, Payload: append(binary.BigEndian.AppendUint64(nil, s.first), s.data...)}
+						e.Working = &script.Frame{Kind: kindBatch, Payload: slices.Concat(s.frame()...)}
 					}
 					c.OnExit(e)
 					deaths++
@@ -170,13 +171,13 @@ func TestQuarantineEnds(t *testing.T) {
 func TestInnocent(t *testing.T) {
 	for _, e := range []*script.Exit{{Asked: true}, {Errors: true}, {Failure: &script.Error{}}} {
 		c := unstarted(t, 1, 10)
-		batch, err := c.consumer.Next(t.Context(), 1)
+		batch, err := c.next(t.Context(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 10 {
 			c.sends(c.without(batch)[0])
-			e.Working = &script.Frame{Kind: kindBatch, Payload: append(binary.BigEndian.AppendUint64(nil, batch.First), batch.Data...)}
+			e.Working = &script.Frame{Kind: kindBatch, Payload: slices.Concat(batch.frame()...)}
 			c.OnExit(e)
 		}
 		if n, _ := c.quarantine.Count(); n != 0 {

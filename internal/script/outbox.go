@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -41,8 +42,24 @@ type outbox struct {
 }
 
 type outFrame struct {
-	Frame
-	request uint32 // id, 0 when it is none
+	kind    byte
+	parts   [][]byte // the payload
+	request uint32   // id, 0 when it is none
+}
+
+func (f *outFrame) size() (n int) {
+	for _, part := range f.parts {
+		n += len(part)
+	}
+	return n
+}
+
+// whole is the frame with its payload in one piece.
+func (f *outFrame) whole() Frame {
+	if len(f.parts) == 1 {
+		return Frame{f.kind, f.parts[0]}
+	}
+	return Frame{f.kind, slices.Concat(f.parts...)}
 }
 
 func newOutbox() *outbox {
@@ -58,11 +75,11 @@ func (o *outbox) signal() {
 
 // put takes f or says why not. For ErrFull, room is closed when it is worth another try.
 func (o *outbox) put(f outFrame) (room <-chan struct{}, err error) {
-	if f.Kind < FirstKind {
-		panic(fmt.Sprintf("BUG: the frame kind %d is not a contract's", f.Kind))
+	if f.kind < FirstKind {
+		panic(fmt.Sprintf("BUG: the frame kind %d is not a contract's", f.kind))
 	}
-	if len(f.Payload) > MaxPayload-5 {
-		return nil, fmt.Errorf("cannot send a frame with %d bytes to a script: at most %d are allowed", len(f.Payload), MaxPayload-5)
+	if size := f.size(); size > MaxPayload-5 {
+		return nil, fmt.Errorf("cannot send a frame with %d bytes to a script: at most %d are allowed", size, MaxPayload-5)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,9 +136,10 @@ func (o *outbox) close() (working *Frame, waiting []Frame) {
 		switch {
 		case f.request != 0:
 		case i == 0 && o.inWork == o.done+1:
-			working = &f.Frame
+			frame := f.whole()
+			working = &frame
 		default:
-			waiting = append(waiting, f.Frame)
+			waiting = append(waiting, f.whole())
 		}
 	}
 	o.sent, o.waiting = nil, nil
@@ -174,12 +192,12 @@ func (o *outbox) take(buffers net.Buffers) (_ net.Buffers, frames int) {
 		o.sent = append(o.sent, f)
 		var header []byte
 		if f.request == 0 {
-			header = appendHeader(nil, f.Kind, len(f.Payload))
+			header = appendHeader(nil, f.kind, f.size())
 		} else {
-			header = appendHeader(nil, kindRequest, 5+len(f.Payload))
-			header = append(binary.BigEndian.AppendUint32(header, f.request), f.Kind)
+			header = appendHeader(nil, kindRequest, 5+f.size())
+			header = append(binary.BigEndian.AppendUint32(header, f.request), f.kind)
 		}
-		buffers = append(buffers, header, f.Payload)
+		buffers = append(append(buffers, header), f.parts...)
 		frames++
 	}
 	if frames > 0 {

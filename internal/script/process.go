@@ -127,13 +127,14 @@ func (p *Process) await(reading <-chan struct{}) status {
 // that it has enough to do, ErrEnded that this process takes nothing more.
 // payload must not be changed afterwards.
 func (p *Process) Send(kind byte, payload []byte) error {
-	_, err := p.out.put(outFrame{Frame: Frame{kind, payload}})
+	_, err := p.out.put(outFrame{kind: kind, parts: [][]byte{payload}})
 	return err
 }
 
 // SendWait is Send that waits while the script has enough to do. Only the caller waits.
-func (p *Process) SendWait(ctx context.Context, kind byte, payload []byte) error {
-	return p.out.putWait(ctx, outFrame{Frame: Frame{kind, payload}})
+// The parts are one payload: what is in several places need not be put together.
+func (p *Process) SendWait(ctx context.Context, kind byte, parts ...[]byte) error {
+	return p.out.putWait(ctx, outFrame{kind: kind, parts: parts})
 }
 
 // Request asks the script, after what was sent before, and waits for the answer.
@@ -151,7 +152,7 @@ func (p *Process) Request(ctx context.Context, kind byte, payload []byte) ([]byt
 		delete(p.replies, id)
 		p.mu.Unlock()
 	}()
-	if err := p.out.putWait(ctx, outFrame{Frame{kind, payload}, id}); err != nil {
+	if err := p.out.putWait(ctx, outFrame{kind, [][]byte{payload}, id}); err != nil {
 		return nil, err
 	}
 	select {
