@@ -50,10 +50,11 @@ const (
 	keyLimit           // no room for the key: the value is in the group's totals only
 	queueFull          // more posted updates than Config.Queue wait for the tick
 	shutdown           // posted during the last flush
+	groupGone          // the group was taken away
 	reasons
 )
 
-var reasonNames = [reasons]string{"bad_key", "reserved_key", "bad_meter", "not_finite", "key_limit", "queue_full", "shutdown"}
+var reasonNames = [reasons]string{"bad_key", "reserved_key", "bad_meter", "not_finite", "key_limit", "queue_full", "shutdown", "group_removed"}
 
 // Add adds one update: value to one meter of a key. An update that cannot be counted (see the reasons of the ledger
 // "countergroup.updates") is dropped. key is not kept.
@@ -101,6 +102,10 @@ func (b *Batch) begin(g *Group, key []byte, values int) (*part, bool) {
 		b.dropped[reservedKey] += values
 		return nil, false
 	}
+	if g.gone.Load() {
+		b.dropped[groupGone] += values
+		return nil, false
+	}
 	state := b.engine.state(g)
 	hash := maphash.Bytes(b.engine.seed, key)
 	p := &b.parts[(int(hash>>56)+g.index)&(len(b.parts)-1)]
@@ -134,21 +139,19 @@ func (b *Batch) add(p *part, g *Group, meter int, value float64) bool {
 func (b *Batch) Send() {
 	e := b.engine
 	e.gate.RLock()
-	refused := 0
+	var lost losses
 	for i := range b.parts {
 		n := (b.first + i) & (len(b.parts) - 1)
 		if p := &b.parts[n]; len(p.ops) > 0 {
 			s := &e.shards[n]
 			s.mu.Lock()
-			refused += s.apply(p)
+			s.apply(p, &lost)
 			s.mu.Unlock()
 			p.reset()
 		}
 	}
 	e.gate.RUnlock()
-	n := b.account()
-	e.ledger.Passed(n - refused)
-	e.reasons[keyLimit].Add(refused)
+	e.passed(b.account(), lost)
 }
 
 // Post queues the updates for the next tick and empties the batch: the way of updates that come out of stages, which are

@@ -62,6 +62,7 @@ type Engine struct {
 	rows     []Row
 	most     int // rows of the largest group since the last flush
 
+	forgotten atomic.Int64 // keys of groups that were taken away
 	flushed   atomic.Int64 // the end of the last window
 	flushTook atomic.Int64 // nanoseconds of the last flush, stages included
 
@@ -259,6 +260,13 @@ func (e *Engine) secondsTo(end int64) {
 
 // windowEnd is the end of the window that follows the second t.
 func (e *Engine) windowEnd(t int64) int64 { return (t/e.window + 1) * e.window }
+
+// passed accounts for values that were applied.
+func (e *Engine) passed(values int, lost losses) {
+	e.ledger.Passed(values - lost.noRoom - lost.gone)
+	e.reasons[keyLimit].Add(lost.noRoom)
+	e.reasons[groupGone].Add(lost.gone)
+}
 
 // close lets nothing more in from stages.
 func (e *Engine) close() { e.reasons[shutdown].Add(e.queue.close()) }

@@ -68,15 +68,14 @@ func (e *Engine) second(t int64, all bool) {
 func (e *Engine) enter() {
 	parts, values := e.queue.take()
 	if values > 0 {
-		refused := 0
+		var lost losses
 		for i := range parts {
 			s := &e.shards[i]
 			s.mu.Lock()
-			refused += s.apply(&parts[i])
+			s.apply(&parts[i], &lost)
 			s.mu.Unlock()
 		}
-		e.ledger.Passed(values - refused)
-		e.reasons[keyLimit].Add(refused)
+		e.passed(values, lost)
 	}
 	e.queue.done(parts)
 }
@@ -84,19 +83,23 @@ func (e *Engine) enter() {
 // cut takes out of the shards what the second that ends at t closes. All producers wait meanwhile, so that what they
 // sent together is in one second and one window.
 func (e *Engine) cut(t int64, all bool) (seconds, buckets []groupCut) {
-	groups := e.registry.Groups()
-	states := make([]*groupState, len(groups))
-	for i, g := range groups {
-		states[i] = e.state(g)
+	for _, g := range e.registry.Groups() {
+		e.state(g)
 	}
+	states := *e.states.Load() // in the order of registration; those that were taken away and have a window to flush are among them
 	ends := t%e.window == 0
 	e.gate.Lock()
 	defer e.gate.Unlock()
 	for _, s := range states {
+		if s == nil || s.ended {
+			continue
+		}
 		watched := s.updates || s.newKeys
 		s.updates, s.newKeys = s.watchers[0].Load() > 0, s.watchers[1].Load() > 0
 		changes := watched || s.updates || s.newKeys
-		due := ends && (all || t%s.bucket == 0)
+		last := s.group.gone.Load()
+		due := ends && (all || last || t%s.bucket == 0)
+		s.ended = due && last
 		if !changes && !due {
 			continue
 		}
@@ -330,7 +333,7 @@ func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
 	for i := range c.tables {
 		c.tables[i].giveBack(ofBucket)
 	}
-	if all || t%c.state.topper == 0 {
+	if all || c.state.ended || t%c.state.topper == 0 {
 		for _, list := range e.topperLists(c, t) {
 			for _, s := range e.stages {
 				s.Toppers(&list)
@@ -338,9 +341,27 @@ func (e *Engine) flushGroup(c *groupCut, t int64, all bool) {
 			}
 		}
 	}
-	if c.state.keys.Load() > int64(c.state.high) {
+	switch {
+	case c.state.ended:
+		e.forget(c.state)
+	case c.state.keys.Load() > int64(c.state.high):
 		e.prune(c)
 	}
+}
+
+// forget lets go the keys of a group that was taken away, behind its last window.
+func (e *Engine) forget(state *groupState) {
+	for i := range e.shards {
+		s := &e.shards[i]
+		s.mu.Lock()
+		if state.group.index < len(s.tables) {
+			s.tables[state.group.index] = nil
+		}
+		s.mu.Unlock()
+	}
+	keys := state.keys.Swap(0)
+	e.forgotten.Add(keys)
+	e.log.Info("a counter group was taken away: its last window was flushed, its keys are forgotten", "group", state.group.Title, "guid", state.group.GUID, "keys", keys)
 }
 
 // deliverWindow hands a group's bucket to the stages, engine by engine.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -40,6 +41,7 @@ type Group struct {
 	types []MeterType // by meter
 	rows  layout
 	salt  uint64 // of its GUID, for the engine of a key
+	gone  atomic.Bool
 
 	mu   sync.RWMutex
 	info map[string]*Info
@@ -59,6 +61,9 @@ func newGroup(d Definition, index int) *Group {
 	g.rows = newLayout(g.types)
 	return g
 }
+
+// Removed reports whether the group was taken away: nothing is counted in it any more.
+func (g *Group) Removed() bool { return g.gone.Load() }
 
 // normalize checks a definition and fills in what was left out.
 func (d *Definition) normalize() error {

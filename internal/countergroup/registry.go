@@ -3,6 +3,7 @@ package countergroup
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,9 @@ type Registry struct {
 	mu     sync.RWMutex
 	groups []*Group
 	byGUID map[string]*Group // canonical GUIDs and aliases
+	made   int               // groups ever registered
 	notify []func(*Group)
+	parted []func(*Group)
 }
 
 // NewRegistry returns an empty Registry.
@@ -43,7 +46,8 @@ func (r *Registry) Register(d Definition) (*Group, error) {
 			return nil, fmt.Errorf("cannot register counter group %q: its alias %s is group %q", d.Title, alias, other.Title)
 		}
 	}
-	g := newGroup(d, len(r.groups))
+	g := newGroup(d, r.made)
+	r.made++
 	r.groups = append(r.groups, g)
 	r.byGUID[d.GUID] = g
 	for _, alias := range d.Aliases {
@@ -55,6 +59,26 @@ func (r *Registry) Register(d Definition) (*Group, error) {
 		f(g)
 	}
 	return g, nil
+}
+
+// Remove takes a group away and tells those who asked by OnRemove: what is sent to it from now on is dropped, and its last window
+// is flushed when that ends (specification 9). It reports whether there was such a group. The GUID may be registered again.
+func (r *Registry) Remove(guid string) bool {
+	r.mu.Lock()
+	g := r.byGUID[strings.ToUpper(guid)]
+	if g == nil {
+		r.mu.Unlock()
+		return false
+	}
+	r.groups = slices.DeleteFunc(slices.Clone(r.groups), func(other *Group) bool { return other == g })
+	maps.DeleteFunc(r.byGUID, func(_ string, other *Group) bool { return other == g })
+	g.gone.Store(true)
+	parted := slices.Clone(r.parted)
+	r.mu.Unlock()
+	for _, f := range parted {
+		f(g)
+	}
+	return true
 }
 
 // Lookup returns the group of a GUID or alias in any case, nil when there is none.
@@ -95,4 +119,11 @@ func (r *Registry) OnRegister(f func(*Group)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notify = append(r.notify, f)
+}
+
+// OnRemove sets a function that is called, from the goroutine of Remove, with each group taken away from now on.
+func (r *Registry) OnRemove(f func(*Group)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parted = append(r.parted, f)
 }

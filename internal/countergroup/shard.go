@@ -136,21 +136,29 @@ func (t *table) rehash(size int) {
 	}
 }
 
-// apply takes in the updates of a part of a batch and returns how many values found no room. Callers hold mu.
-func (s *shard) apply(p *part) (refused int) {
+// losses are values that were not taken in.
+type losses struct {
+	noRoom int // for their keys
+	gone   int // the group was taken away
+}
+
+// apply takes in the updates of a part of a batch. Callers hold mu.
+func (s *shard) apply(p *part, lost *losses) {
 	key, value := 0, 0
 	for i := range p.ops {
 		o := &p.ops[i]
-		t := s.table(o.group)
 		name := p.keys[key : key+int(o.key)]
 		meters, values := p.meters[value:value+int(o.values)], p.values[value:value+int(o.values)]
 		key, value = key+int(o.key), value+int(o.values)
-		if !t.add(s.now, o.hash, name, meters, values) {
-			refused += len(values)
+		if o.group.ended {
+			lost.gone += len(values)
+			continue
+		}
+		if !s.table(o.group).add(s.now, o.hash, name, meters, values) {
+			lost.noRoom += len(values)
 			o.group.refused.Add(int64(len(values)))
 		}
 	}
-	return refused
 }
 
 func (s *shard) table(g *groupState) *table {
@@ -254,5 +262,6 @@ type groupState struct {
 	watchers       [2]atomic.Int32
 	updates        bool // as of the running second; changed with the gate closed
 	newKeys        bool
+	ended          bool      // the group was taken away and its last bucket cut off; changed with the gate closed
 	topperLost     []float64 // what keys without a topper row had in the running topper bucket; nil for nothing
 }

@@ -97,11 +97,12 @@ var (
 	createdDesc = prometheus.NewDesc("weir_countergroup_keys_created_total", "Keys a counter group took in.", []string{"group", "guid"}, nil)
 	prunedDesc  = prometheus.NewDesc("weir_countergroup_keys_pruned_total", "Keys a counter group forgot at its high-water mark.", []string{"group", "guid"}, nil)
 	refusedDesc = prometheus.NewDesc("weir_countergroup_updates_without_key_total", "Updates whose key a counter group had no room for; its totals hold them.", []string{"group", "guid"}, nil)
+	removedDesc = prometheus.NewDesc("weir_countergroup_keys_removed_total", "Keys that were forgotten because their counter group was taken away.", nil, nil)
 	flushDesc   = prometheus.NewDesc("weir_countergroup_flush_seconds", "How long the last flush of counter groups took, monitors and store included.", nil, nil)
 )
 
 func (figures) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{keysDesc, createdDesc, prunedDesc, refusedDesc, flushDesc} {
+	for _, d := range []*prometheus.Desc{keysDesc, createdDesc, prunedDesc, refusedDesc, removedDesc, flushDesc} {
 		ch <- d
 	}
 }
@@ -116,5 +117,6 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(prunedDesc, prometheus.CounterValue, float64(s.Pruned), s.Group.Title, s.Group.GUID)
 		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(s.Refused), s.Group.Title, s.Group.GUID)
 	}
+	ch <- prometheus.MustNewConstMetric(removedDesc, prometheus.CounterValue, float64(f.engine.forgotten.Load()))
 	ch <- prometheus.MustNewConstMetric(flushDesc, prometheus.GaugeValue, float64(f.engine.flushTook.Load())/1e9)
 }
