@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/weirhq/weir/timeseries"
@@ -21,7 +22,7 @@ import (
 
 // Names of labels that Weir gives itself.
 const (
-	nameLabel   = labels.MetricName
+	nameLabel   = model.MetricNameLabel
 	schemaLabel = "schema"
 
 	// renamed stands before the name of a tag whose label is there already.
@@ -101,7 +102,7 @@ func newNaming(schema *timeseries.Schema) *naming {
 
 // free is the name of the label of a tag or key beside those in taken.
 func (n *naming) free(taken []string, name string) string {
-	if !n.foreign {
+	if !n.foreign || name == "" {
 		name = legal(name)
 	}
 	for slices.Contains(taken, name) {

@@ -181,7 +181,7 @@ func TestSelectMatchesLabels(t *testing.T) {
 		}
 		list := []*labels.Matcher{}
 		for range rapid.IntRange(1, 3).Draw(t, "matchers") {
-			name := rapid.SampledFrom([]string{"__name__", "schema", "a", "a_b", "a.b", "exported_a_b", "exported_schema", "labels", "name", "tags", "host", "ifid", "1", "_1", "exported_labels"}).Draw(t, "label")
+			name := rapid.SampledFrom([]string{"__name__", "schema", "_", "a", "a_b", "a.b", "exported_a_b", "exported_schema", "labels", "name", "tags", "host", "ifid", "1", "_1", "exported_labels"}).Draw(t, "label")
 			typ := rapid.SampledFrom([]labels.MatchType{labels.MatchEqual, labels.MatchEqual, labels.MatchNotEqual, labels.MatchRegexp, labels.MatchNotRegexp}).Draw(t, "type")
 			value := strings.ToValidUTF8(word.Draw(t, "wanted"), "�")
 			list = append(list, labels.MustNewMatcher(typ, name, value))

@@ -112,7 +112,7 @@ func (n *naming) plain(label string) bool {
 		}
 	}
 	if n.foreign {
-		return !strings.HasPrefix(label, renamed)
+		return !strings.HasPrefix(label, renamed) && label != legal("")
 	}
 	return !strings.Contains(label, "_") // which may stand for another character
 }
