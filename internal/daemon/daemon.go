@@ -119,6 +119,7 @@ func (d *Daemon) dependencies() api.Dependencies {
 	}
 	if d.series != nil {
 		deps.Driver, deps.Catalog, deps.Stats = d.series, d.series, d.series.stats
+		deps.Endpoints = append(deps.Endpoints, writeEndpoints(d.series, d.options.Version, d.registry, d.log)...)
 		answer(prometheus.NewHandler(d.series, d.log), prometheus.Prefix+"/")
 	}
 	return deps
