@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/ntopng"
 	"github.com/weirhq/weir/internal/prometheus"
 	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/telemetry"
@@ -120,6 +121,7 @@ func (d *Daemon) dependencies() api.Dependencies {
 	if d.series != nil {
 		deps.Driver, deps.Catalog, deps.Stats = d.series, d.series, d.series.stats
 		deps.Endpoints = append(deps.Endpoints, writeEndpoints(d.series, d.options.Version, d.registry, d.log)...)
+		answer(ntopng.New(d.series.front, d.ready, d.log), ntopng.Patterns()...)
 		answer(prometheus.NewHandler(d.series, d.log), prometheus.Prefix+"/")
 	}
 	return deps
