@@ -32,7 +32,7 @@ func TestClient(t *testing.T) {
 		case "/401":
 			w.WriteHeader(401)
 		case "/302":
-			http.Redirect(w, r, "/ok", 302)
+			http.Redirect(w, r, "/ok", http.StatusFound)
 		case "/long":
 			w.WriteHeader(500)
 			io.WriteString(w, strings.Repeat("x", 100_000))

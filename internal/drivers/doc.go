@@ -8,6 +8,7 @@ package drivers
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -47,7 +48,7 @@ type Rejected struct {
 	All    bool // every one of the points is refused, so there is no need to look for the bad ones
 }
 
-func (e *Rejected) Error() string { return "the points are rejected: " + e.Reason }
+func (e *Rejected) Error() string { return fmt.Sprintf("the server rejects it: %.500q", e.Reason) }
 
 // Later is the error of a store that cannot take points now and says when it can.
 type Later struct {
