@@ -114,7 +114,14 @@ func answer(r *timeseries.Result, name string) *Answer {
 	if r.Statistics != nil {
 		a.Statistics = &Statistics{Statistics: *r.Statistics}
 	}
+	for _, s := range r.Series { // those of a script may differ in length (section 9)
+		a.Count = max(a.Count, len(s.Data))
+	}
+	a.Metadata.NumPoints = a.Count
 	for _, s := range r.Series {
+		for len(s.Data) < a.Count {
+			s.Data = append(s.Data, math.NaN())
+		}
 		a.add(Line{ID: s.Label, Label: s.Label, Tags: s.Tags, Data: s.Data, Statistics: s.Statistics})
 	}
 	return a

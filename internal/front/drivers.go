@@ -297,7 +297,11 @@ func (d *Drivers) Total(ctx context.Context, q timeseries.Query) (total map[stri
 		return nil, errNothingToRead
 	}
 	defer d.read.caught("queryTotal", &err)
-	return d.read.Driver.Total(ctx, q)
+	total, err = d.read.Driver.Total(ctx, q)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return d.read.totalOfPoints(ctx, q)
+	}
+	return total, err
 }
 
 // TopK implements timeseries.Driver.
@@ -306,7 +310,11 @@ func (d *Drivers) TopK(ctx context.Context, q timeseries.Query) (result *timeser
 		return nil, errNothingToRead
 	}
 	defer d.read.caught("topk", &err)
-	return d.read.Driver.TopK(ctx, q)
+	result, err = d.read.Driver.TopK(ctx, q)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return d.read.topOfPoints(ctx, q)
+	}
+	return result, err
 }
 
 // LatestTimestamp implements timeseries.Driver.

@@ -26,6 +26,11 @@ func (f *Front) top(ctx context.Context, d *Definition, ask timeseries.Query, la
 	lines := result.Series
 	result.Series = nil
 	a := answer(&result.Result, d.Schema.Name)
+	if len(lines) == 0 { // of a driver that ranks only
+		if lines, err = f.lines(ctx, ask, result.Items); err != nil {
+			return nil, err
+		}
+	}
 	metrics := len(lines) / max(1, len(result.Items))
 	for i, item := range result.Items {
 		partials := make(map[string]Number, len(item.Partials))
@@ -38,6 +43,20 @@ func (f *Front) top(ctx context.Context, d *Definition, ask timeseries.Query, la
 		}
 	}
 	return a, nil
+}
+
+// lines asks for the points of items one by one.
+func (f *Front) lines(ctx context.Context, ask timeseries.Query, items []timeseries.TopItem) ([]timeseries.Series, error) {
+	var all []timeseries.Series
+	for _, item := range items {
+		ask.Tags = item.Tags
+		r, err := f.drivers.Query(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r.Series...)
+	}
+	return all, nil
 }
 
 // bounded refuses a question whose answer would be too large: lines of all items.
