@@ -21,6 +21,7 @@ func queryCommand() *cobra.Command {
 	var q question
 	var points int
 	var groupBy []string
+	var p promql
 	cmd := &cobra.Command{
 		Use:   "query [SCHEMA [TAG=VALUE ...]]",
 		Short: "Ask a running Weir for points over time; without a schema, for the schemas there are",
@@ -31,11 +32,23 @@ series of its own. Tags inside a packed tag (StatsD's own) are used like any
 other. Times are local, set TZ=UTC for UTC; a value covers the step that ends at
 its time, and - means that there is none.
 
-Without a schema the schemas are listed.`,
+Without a schema the schemas are listed.
+
+With --promql an expression in the language of Prometheus is answered instead:
+the metric of a schema is SCHEMA_METRIC with "_" for every ":" and ".", and its tags
+are labels. --json then prints the answer as Prometheus would.`,
 		Example: `  weir query statsd:counter name=api.requests
   weir query statsd:timer name=db.query --start -6h --points 72
-  weir query statsd:counter --group-by name,region --csv`,
+  weir query statsd:counter --group-by name,region --csv
+  weir query --promql 'sum by (region) (statsd_counter_rate)'
+  weir query --promql 'topk(3, rate(if_traffic_in[5m]))' --start -6h --step 5m`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case p.expression != "":
+				return p.ask(cmd, &q, args)
+			case p.step != "":
+				return errors.New("cannot use --step without --promql: --points says how many points there are")
+			}
 			c, err := q.client()
 			if err != nil {
 				return err
@@ -51,17 +64,17 @@ Without a schema the schemas are listed.`,
 				}
 				return writeSchemas(out, all, q.csv)
 			}
-			p, err := q.parameters(args)
+			parameters, err := q.parameters(args)
 			if err != nil {
 				return err
 			}
-			p.Set("points", strconv.Itoa(points))
-			set(p, "group_by", strings.Join(groupBy, ","))
+			parameters.Set("points", strconv.Itoa(points))
+			set(parameters, "group_by", strings.Join(groupBy, ","))
 			if q.json {
-				return c.copyAnswer(cmd.Context(), out, "api/v1/query", p)
+				return c.copyAnswer(cmd.Context(), out, "api/v1/query", parameters)
 			}
 			var result timeseries.Result
-			if err := c.decode(cmd.Context(), "api/v1/query", p, &result); err != nil {
+			if err := c.decode(cmd.Context(), "api/v1/query", parameters, &result); err != nil {
 				return err
 			}
 			if q.csv {
@@ -78,6 +91,7 @@ Without a schema the schemas are listed.`,
 	q.register(cmd, "-1h", "now")
 	cmd.Flags().IntVar(&points, "points", 60, "points per series, at most 10000")
 	cmd.Flags().StringSliceVar(&groupBy, "group-by", nil, "tags whose values get series of their own")
+	p.register(cmd)
 	return cmd
 }
 
