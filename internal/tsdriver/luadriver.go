@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"reflect"
 
 	"github.com/weirhq/weir/internal/front"
 	"github.com/weirhq/weir/internal/lua"
@@ -108,6 +109,18 @@ func (d *luaDriver) number(s *timeseries.Schema) (int, error) {
 	return n, nil
 }
 
+// same is the schema that has come before with the same definition, so that the state has one object for it.
+func (d *luaDriver) same(s *timeseries.Schema) *timeseries.Schema {
+	if have := d.byName[s.Name]; have != nil && reflect.DeepEqual(have, s) {
+		return have
+	}
+	if len(d.byName) >= maxNumbers {
+		clear(d.byName)
+	}
+	d.byName[s.Name] = s
+	return s
+}
+
 // maxNumbers bounds the schemas in a state.
 const maxNumbers = 10_000
 
@@ -121,6 +134,9 @@ func (d *luaDriver) has(name string) bool {
 func (d *luaDriver) ask(ctx context.Context, name string, args ...lua.Value) (lua.Value, error) {
 	defer d.within(ctx)()
 	results, err := d.call(name, args...)
+	if exit := new(lua.ExitError); errors.As(err, &exit) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, d.asScriptError(err, name+": ")
 	}
