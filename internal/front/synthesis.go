@@ -20,10 +20,12 @@ const maxAsked = 10_000
 func (t *target) totalOfPoints(ctx context.Context, q timeseries.Query) (map[string]float64, error) {
 	q.Tags = reduced(q.Schema, q.Tags)
 	sums := make([]float64, len(q.Schema.Metrics))
-	err := t.eachSeries(ctx, q, func(_ timeseries.Tags, data [][]float64, g timeseries.Grid) {
-		for m, v := range volumes(q.Schema, data, g) {
+	err := t.eachSeries(ctx, q, func(tags timeseries.Tags) error {
+		volumes, err := t.volumes(ctx, q, tags)
+		for m, v := range volumes {
 			sums[m] += v
 		}
+		return err
 	})
 	total := make(map[string]float64, len(sums))
 	for m, v := range sums {
@@ -38,15 +40,15 @@ func (t *target) topOfPoints(ctx context.Context, q timeseries.Query) (*timeseri
 	if len(names) == 0 {
 		names = missing(q.Schema, q.Tags)
 	}
-	all := blank(q.Schema, timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options))
+	g := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
+	all := blank(q.Schema, g)
 	groups := make(map[string]*timeseries.Group)
 	var candidates []timeseries.Candidate
 	places := make(map[string]int) // of groups in candidates
-	err := t.eachSeries(ctx, q, func(tags timeseries.Tags, data [][]float64, g timeseries.Grid) {
-		key, of := "", make(timeseries.Tags, len(names))
+	err := t.eachSeries(ctx, q, func(tags timeseries.Tags) error {
+		key, of := keyOf(tags, names), make(timeseries.Tags, len(names))
 		for _, name := range names {
 			of[name] = tags[name]
-			key += tags[name] + "\x00" // not allowed in a value
 		}
 		group := groups[key]
 		if group == nil {
@@ -54,7 +56,15 @@ func (t *target) topOfPoints(ctx context.Context, q timeseries.Query) (*timeseri
 			groups[key], places[key] = group, len(candidates)
 			candidates = append(candidates, timeseries.Candidate{Tags: of, Partials: make([]float64, len(q.Schema.Metrics))})
 		}
-		for m, v := range volumes(q.Schema, data, g) {
+		volumes, err := t.volumes(ctx, q, tags)
+		if err != nil {
+			return err
+		}
+		data, err := t.points(ctx, q, tags, g)
+		if err != nil {
+			return err
+		}
+		for m, v := range volumes {
 			if q.Schema.Type == timeseries.Gauge {
 				v *= float64(q.Schema.Step)
 			}
@@ -62,6 +72,7 @@ func (t *target) topOfPoints(ctx context.Context, q timeseries.Query) (*timeseri
 			timeseries.AddPoints(group.Data[m], data[m])
 			timeseries.AddPoints(all[m], data[m])
 		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -70,18 +81,23 @@ func (t *target) topOfPoints(ctx context.Context, q timeseries.Query) (*timeseri
 	var lines []timeseries.Group
 	if q.WithSeries {
 		for _, item := range items {
-			key := ""
-			for _, name := range names {
-				key += item.Tags[name] + "\x00"
-			}
-			lines = append(lines, *groups[key])
+			lines = append(lines, *groups[keyOf(item.Tags, names)])
 		}
 	}
-	return timeseries.AssembleTop(q, timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options), items, timeseries.Group{Data: all}, lines), nil
+	return timeseries.AssembleTop(q, g, items, timeseries.Group{Data: all}, lines), nil
 }
 
-// eachSeries asks for the points of every series that matches, on the grid of q.
-func (t *target) eachSeries(ctx context.Context, q timeseries.Query, with func(timeseries.Tags, [][]float64, timeseries.Grid)) error {
+// keyOf is the combination of the tags named.
+func keyOf(tags timeseries.Tags, names []string) string {
+	key := ""
+	for _, name := range names {
+		key += tags[name] + "\x00" // not allowed in a value
+	}
+	return key
+}
+
+// eachSeries calls with for every series that matches. One that was deleted in the meantime is left out.
+func (t *target) eachSeries(ctx context.Context, q timeseries.Query, with func(timeseries.Tags) error) error {
 	var list []timeseries.Tags
 	var failed error
 	err := t.list(ctx, timeseries.ListQuery{Schema: q.Schema, Tags: q.Tags, Start: q.Start, End: q.End}, func(tags timeseries.Tags, err error) bool {
@@ -94,21 +110,57 @@ func (t *target) eachSeries(ctx context.Context, q timeseries.Query, with func(t
 	case len(list) > maxAsked:
 		return fmt.Errorf("cannot query %q: %w: the driver %s can only be asked series by series, and there are more than %d", q.Schema.Name, ErrTooMuch, t.Name, maxAsked)
 	}
-	one := timeseries.Query{Schema: q.Schema, Start: q.Start, End: q.End, Options: timeseries.DefaultOptions()}
-	one.MaxPoints, one.KeepNaN, one.MinValue, one.NoStatistics, one.InitialPoint = q.MaxPoints, true, math.Inf(-1), true, q.InitialPoint
-	g := timeseries.NewGrid(one.Schema, one.Start, one.End, one.Options)
 	for _, tags := range list {
-		one.Tags = tags
-		r, err := t.Driver.Query(ctx, one)
-		if errors.Is(err, timeseries.ErrNoSeries) { // it was deleted in the meantime
-			continue
-		}
-		if err != nil {
+		if err := with(tags); err != nil && !errors.Is(err, timeseries.ErrNoSeries) {
 			return err
 		}
-		with(tags, onGrid(r, q.Schema, g), g)
 	}
 	return nil
+}
+
+// points are those of one series on g, the grid of q, per metric and as they are stored.
+func (t *target) points(ctx context.Context, q timeseries.Query, tags timeseries.Tags, g timeseries.Grid) ([][]float64, error) {
+	q.Tags, q.GroupBy = tags, nil
+	q.MinPoints, q.KeepNaN, q.MinValue, q.NoStatistics, q.Round = 0, true, math.Inf(-1), true, false
+	r, err := t.Driver.Query(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	data := blank(q.Schema, g)
+	for _, series := range r.Series {
+		m := slices.Index(q.Schema.Metrics, series.Label)
+		if m < 0 {
+			continue
+		}
+		for i, v := range series.Data { // the answer of a script may begin elsewhere
+			if at := r.Start + int64(i)*r.Step - g.Start; at >= 0 && at%g.Step == 0 && at/g.Step < int64(g.Count) {
+				data[m][at/g.Step] = v
+			}
+		}
+	}
+	return data, nil
+}
+
+// volumes are what the points of each metric of one series come to (R15), as near as can be:
+// with one point for every step of the schema when the range is not too long for that. Of a gauge it is the
+// sum of as many samples as a point has steps.
+func (t *target) volumes(ctx context.Context, q timeseries.Query, tags timeseries.Tags) ([]float64, error) {
+	q.MaxPoints, q.InitialPoint = timeseries.MaxSlots, false
+	g := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
+	data, err := t.points(ctx, q, tags, g)
+	factor := float64(g.Step)
+	if q.Schema.Type == timeseries.Gauge {
+		factor /= float64(g.RawStep)
+	}
+	sums := make([]float64, len(data))
+	for m := range data {
+		for _, v := range data[m] {
+			if !math.IsNaN(v) {
+				sums[m] += v * factor
+			}
+		}
+	}
+	return sums, err
 }
 
 // blank are the points of every metric, none known.
@@ -121,39 +173,4 @@ func blank(s *timeseries.Schema, g timeseries.Grid) [][]float64 {
 		}
 	}
 	return data
-}
-
-// onGrid lays the points of a result, which may begin elsewhere, on g.
-func onGrid(r *timeseries.Result, s *timeseries.Schema, g timeseries.Grid) [][]float64 {
-	data := blank(s, g)
-	for _, series := range r.Series {
-		m := slices.Index(s.Metrics, series.Label)
-		if m < 0 {
-			continue
-		}
-		for i, v := range series.Data {
-			if at := r.Start + int64(i)*r.Step - g.Start; at >= 0 && at%g.Step == 0 && at/g.Step < int64(g.Count) {
-				data[m][at/g.Step] = v
-			}
-		}
-	}
-	return data
-}
-
-// volumes are what the points of each metric come to (R15): of a gauge the sum of as many
-// samples as the slots have raw steps.
-func volumes(s *timeseries.Schema, data [][]float64, g timeseries.Grid) []float64 {
-	factor := float64(g.Step)
-	if s.Type == timeseries.Gauge {
-		factor /= float64(g.RawStep)
-	}
-	sums := make([]float64, len(data))
-	for m := range data {
-		for i, v := range data[m] {
-			if !math.IsNaN(v) && (i > 0 || !g.Initial) {
-				sums[m] += v * factor
-			}
-		}
-	}
-	return sums
 }
