@@ -405,3 +405,24 @@ func TestR03_PartOfTheContract(t *testing.T) {
 		}
 	}
 }
+
+// picky does not take points of one host.
+type picky struct {
+	memory.Driver
+	refuse string
+	down   error
+}
+
+func (p *picky) Append(ctx context.Context, points []timeseries.Point) error {
+	if p.down != nil {
+		return p.down
+	}
+	taken := slices.DeleteFunc(slices.Clone(points), func(of timeseries.Point) bool { return of.Tags[1] == p.refuse })
+	if err := p.Driver.Append(ctx, taken); err != nil {
+		return err
+	}
+	if n := len(points) - len(taken); n > 0 {
+		return &timeseries.AppendError{Refused: n, First: timeseries.ErrFull}
+	}
+	return nil
+}
