@@ -87,6 +87,9 @@ func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.
 	for _, f := range cfg.Flows.Listen {
 		fmt.Fprintf(&out, "  netflow     %s://%s\n", f.Listen.Network, f.Listen.Address)
 	}
+	for _, g := range cfg.Graphite {
+		fmt.Fprintf(&out, "  graphite    %s://%s\n", g.Listen.Network, g.Listen.Address)
+	}
 	for _, g := range cfg.Groups.Declared {
 		fmt.Fprintf(&out, "  group       %s: %s, %s\n", word(g.Title), plural(len(g.Meters), "meter"), plural(len(g.Feeds), "feed"))
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	Timeseries Timeseries
 	Events     Events
 	Flows      Flows
+	Graphite   []GraphiteSource
 	Groups     Groups
 	Monitors   []Monitor
 
@@ -166,6 +167,7 @@ func (c *Config) check(d *decoder) {
 	}
 	c.checkEvents(d)
 	c.checkFlows(d)
+	c.checkGraphite(d)
 	only := make(map[string]bool) // kinds that write to one place wherever they are configured
 	for i, b := range c.StatsD.Backends {
 		path := index("statsd.backends", i)

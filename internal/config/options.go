@@ -71,6 +71,8 @@ func sourcesSection(c *Config) section {
 				doc: "Connections with Centreon pollers; none unless given."},
 			{name: "netflow", value: flowSources(&c.Flows.Listen), example: `[{listen: "udp://:2055"}, {listen: "udp://:6343"}]`,
 				doc: "Sockets on which NetFlow v5 and v9, IPFIX and sFlow v5 arrive; none unless given."},
+			{name: "graphite", value: graphiteSources(&c.Graphite), example: `[{listen: "tcp://:2003"}, {listen: "udp://:2003"}]`,
+				doc: "Sockets on which lines of Graphite's plaintext protocol arrive; none unless given. What writes with InfluxDB's or Prometheus' protocol writes to `http.listen`. See [timeseries](timeseries.md)."},
 		},
 	}
 }

@@ -47,6 +47,8 @@ type Daemon struct {
 	counts  *counting // nil when nothing feeds or watches counter groups
 	scripts *script.Registry
 
+	carbon *carbon // nil without a Graphite source
+
 	running []part // what Start started, in this order
 
 	mu      sync.Mutex
@@ -95,6 +97,9 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 			}
 		}
 		d.intake = newIntake(cfg, d.series.driver(), d.registry, log, options.Stdout, more...)
+	}
+	if len(cfg.Graphite) > 0 {
+		d.carbon = newCarbon(cfg, d.series, d.registry, log)
 	}
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
@@ -148,6 +153,9 @@ func (d *Daemon) parts() []part {
 	if d.intake != nil {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
 	}
+	if d.carbon != nil {
+		parts = append(parts, part{"graphite", d.carbon.start, d.carbon.listener.Stop, carbonPatience})
+	}
 	return parts
 }
 
@@ -189,6 +197,9 @@ func (d *Daemon) where() []any {
 	}
 	if d.counts != nil && len(d.started.Flows.Listen) > 0 {
 		args = append(args, "netflow", strings.Join(d.counts.where(), " "))
+	}
+	if d.carbon != nil {
+		args = append(args, "graphite", strings.Join(d.carbon.where(), " "))
 	}
 	if d.series != nil && d.series.store != nil {
 		args = append(args, "data", d.started.Data)
@@ -254,6 +265,9 @@ func (d *Daemon) sources() []api.Source {
 	}
 	if d.counts != nil && len(d.started.Flows.Listen) > 0 {
 		sources = append(sources, d.counts.source())
+	}
+	if d.carbon != nil {
+		sources = append(sources, d.carbon.source())
 	}
 	return sources
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
@@ -52,15 +53,18 @@ type Intake struct {
 	refused, failed *telemetry.Discard
 	warn            *telemetry.Limited
 	protocol        string
+	waiting         atomic.Int64 // points that Insist has
 }
 
 // NewIntake returns the intake of a protocol; its ledger is "writes.PROTOCOL".
 func NewIntake(protocol string, driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger) *Intake {
 	ledger := reg.Ledger("writes."+protocol, "points")
-	return &Intake{
+	in := &Intake{
 		driver: driver, ledger: ledger, refused: ledger.Reason("refused"), failed: ledger.Reason("failed"),
 		warn: telemetry.NewLimited(log, time.Minute, 10), protocol: protocol,
 	}
+	ledger.Hold(in.waiting.Load)
+	return in
 }
 
 // Reason is the counter of a reason to drop; see Discard.
@@ -81,13 +85,44 @@ func (in *Intake) Warn(message string, args ...any) {
 // for those that the driver refused for good, which refused says; an error means
 // that the same points can be sent again later.
 func (in *Intake) Append(ctx context.Context, b *Batch) (refused *timeseries.AppendError, err error) {
-	n := len(b.points)
-	if n == 0 {
+	if len(b.points) == 0 {
 		return nil, nil
 	}
 	defer b.Reset()
+	in.ledger.Received(len(b.points))
+	return in.settle(len(b.points), in.driver.Append(ctx, b.points))
+}
+
+// How long Insist waits before it tries again: at first, and at most.
+const firstPause, lastPause = 250 * time.Millisecond, 10 * time.Second
+
+// Insist is Append for senders that get no answer: while the points cannot be stored
+// it tries again, until ctx ends. Meanwhile the ledger has them as buffered.
+func (in *Intake) Insist(ctx context.Context, b *Batch) {
+	n := len(b.points)
+	if n == 0 {
+		return
+	}
+	defer b.Reset()
 	in.ledger.Received(n)
-	err = in.driver.Append(ctx, b.points)
+	in.waiting.Add(int64(n))
+	defer in.waiting.Add(-int64(n))
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := in.driver.Append(ctx, b.points)
+		if err == nil || final(err) || ctx.Err() != nil {
+			_, _ = in.settle(n, err) // counted and logged
+			return
+		}
+		in.Warn("cannot store points, trying again", "points", n, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// settle counts what became of n points.
+func (in *Intake) settle(n int, err error) (refused *timeseries.AppendError, failure error) {
 	switch {
 	case err == nil:
 		in.ledger.Passed(n)
@@ -100,7 +135,7 @@ func (in *Intake) Append(ctx context.Context, b *Batch) (refused *timeseries.App
 		return refused, nil
 	}
 	in.failed.Add(n)
-	in.Warn("cannot store points, their sender is told to send them again", "points", n, "error", err)
+	in.Warn("points were not stored", "points", n, "error", err)
 	return nil, &Failure{n, err}
 }
 
