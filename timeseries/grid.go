@@ -67,6 +67,15 @@ func (g Grid) Window(s *Schema) (after, through int64) {
 	}
 }
 
+// Margin is how far in seconds a sample of s can reach into slots that it does not
+// lie in: slots are complete when samples within it around them are known.
+func (s *Schema) Margin() int64 {
+	if s.Type == Counter {
+		return s.Continuous()
+	}
+	return (s.Step + 1) / 2
+}
+
 // partial reports whether the last slot is a trailing one.
 func (g Grid) partial() bool { return g.End < g.Start+int64(g.Count)*g.Step }
 

@@ -132,6 +132,7 @@ func (d *database) append(ctx context.Context, points []timeseries.Point, now in
 		return refused, err
 	}
 	g := d.group()
+	d.clock = max(d.clock, now)
 	d.writer.reset()
 	values := 0
 	for i := range points {
@@ -184,7 +185,7 @@ func (d *database) add(g *group, p *timeseries.Point, now int64) (*telemetry.Dis
 		return d.count.invalid, p.Validate()
 	case p.Time > now+day:
 		return d.count.future, fmt.Errorf("cannot append to %q: time %d is more than a day ahead of the clock (%d); times are seconds", sc.Name, p.Time, now)
-	case sc.start(p.Time) < d.limits.oldest(sc, now):
+	case sc.start(p.Time) < d.limits.oldest(sc, now) || sc.gate > 0 && p.Time <= sc.gate:
 		return d.count.expired, fmt.Errorf("cannot append to %q: time %d is older than what is kept", sc.Name, p.Time)
 	}
 	s, err := d.resolve(g, sc, p)
@@ -198,6 +199,9 @@ func (d *database) add(g *group, p *timeseries.Point, now int64) (*telemetry.Dis
 	if start < s.first {
 		s.first = start
 		g.set(seriesKey(sc.ID, s.id), encodeSeries(s))
+	}
+	if sc.Oldest == 0 || start < sc.Oldest {
+		sc.Oldest = start // stored with First
 	}
 	if sc.Last < sc.First {
 		sc.First, sc.Last = start, start

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -20,10 +21,23 @@ func (d *database) askCheckpoint() {
 
 // checkpoints writes checkpoints when they are asked for.
 func (d *database) checkpoints() {
+	stopping, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		select {
+		case <-d.broken:
+		case <-d.quit:
+		}
+		stop()
+	}()
 	for {
 		select {
 		case <-d.full:
-			if err := d.checkpoint(); err != nil && d.err() == nil {
+			err := d.checkpoint()
+			if err == nil {
+				err = d.rollDue(stopping)
+			}
+			if err != nil && d.err() == nil && stopping.Err() == nil {
 				d.count.warn("cannot write points as blocks", "error", err.Error())
 			}
 		case <-d.broken:
@@ -75,7 +89,7 @@ func (d *database) checkpointLocked() error {
 		}
 		return 1
 	})
-	w := blockWriter{database: d}
+	w := blockWriter{database: d, roller: roller{database: d}}
 	for part := range slices.Chunk(unsaved, checkpointSeries) {
 		if err := w.write(part); err != nil {
 			return err
@@ -101,6 +115,7 @@ func (d *database) checkpointLocked() error {
 // blockWriter turns sealed rows into blocks.
 type blockWriter struct {
 	*database
+	roller  roller
 	samples samples
 	encoder block.Encoder
 	columns []int
@@ -123,12 +138,23 @@ func (w *blockWriter) write(part []*series) error {
 	w.mu.Unlock()
 
 	batch := w.pebble.NewBatch()
+	late := w.late(part)
+	if len(late) > 0 {
+		batch = w.pebble.NewIndexedBatch()
+	}
 	for _, s := range part {
 		for i := range s.sealed { // nobody changes it but us
 			if err := w.merge(batch, s, i); err != nil {
 				w.fail("write a block", err) // the rows are in the journal: the next opening has them
 				return err
 			}
+		}
+	}
+	for _, l := range late {
+		sh := w.shapeOf(l.schema)
+		if err := w.roller.again(batch, &sh, l.id, l.first, l.last); err != nil {
+			w.fail("write a rollup", err)
+			return err
 		}
 	}
 	if err := w.apply(batch, false); err != nil {
@@ -161,6 +187,32 @@ func (w *blockWriter) write(part []*series) error {
 	return nil
 }
 
+// late points of one series in one block: slots of tiers were made without them.
+type late struct {
+	*series
+	first, last int64
+}
+
+// late finds them among the sealed rows of part.
+func (w *blockWriter) late(part []*series) (found []late) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, s := range part {
+		limit := s.schema.late()
+		for i := range s.sealed {
+			rows := &s.sealed[i]
+			if rows.start >= limit {
+				continue
+			}
+			first, last := rows.bounds()
+			if first < limit {
+				found = append(found, late{s, first, min(last, limit)})
+			}
+		}
+	}
+	return found
+}
+
 // merge puts the sealed rows number i of s into its block.
 func (w *blockWriter) merge(batch *pebble.Batch, s *series, i int) error {
 	rows := &s.sealed[i]
@@ -168,7 +220,7 @@ func (w *blockWriter) merge(batch *pebble.Batch, s *series, i int) error {
 	width := rows.width
 	var stored block.Block
 	if rows.start < s.newest {
-		value, closer, err := w.readBlock(w.key)
+		value, closer, err := w.readBlock(w.pebble, w.key)
 		if err != nil {
 			return fmt.Errorf("block at %d of %q: %w", rows.start, s.schema.Name, err)
 		}

@@ -94,7 +94,7 @@ func TestConcurrentUse(t *testing.T) {
 
 // Retention removes whole blocks and the series that have none left, from memory too.
 func TestRetention(t *testing.T) {
-	s := newTestStore(t, func(s *Store) { s.limits.retention = 10 * 24 * 3600 * 1e9 })
+	s := newTestStore(t, func(s *Store) { s.limits.retention, s.limits.rollups = 10*24*3600*1e9, nil })
 	s.clock.set(epoch)
 	s.feed(load, a, 60, 1)
 	s.feed(load, []string{"old"}, 60, 1)

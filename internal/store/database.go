@@ -26,12 +26,17 @@ type limits struct {
 	memory   int // bytes of rows in memory that start a checkpoint
 	memtable uint64
 
-	retention time.Duration // see Config
+	retention time.Duration            // see Config
+	schemas   map[string]time.Duration // see Config
+	rollups   []Rollup                 // sorted by step
 }
 
 // oldest is the start of the first block of sc that is kept at the time now.
 func (l *limits) oldest(sc *schema, now int64) int64 {
 	keep := l.retention
+	if own := l.schemas[sc.Name]; own != 0 {
+		keep = own
+	}
 	switch {
 	case keep < 0:
 		return 0
@@ -47,7 +52,7 @@ func (l *limits) oldest(sc *schema, now int64) int64 {
 // When it fails (see recovery.go) it answers queries until another one takes its
 // place.
 //
-// Locks are taken in this order: using, writing, mu.
+// Locks are taken in this order: using, rolling, writing, mu.
 type database struct {
 	log    *slog.Logger
 	count  *counters
@@ -56,6 +61,7 @@ type database struct {
 	pebble *pebble.DB
 
 	using   sync.RWMutex // readers hold it; close waits for them
+	rolling sync.Mutex   // held by what makes or deletes slots of tiers, but for late points: one at a time
 	writing sync.Mutex   // held by what writes or deletes blocks: one at a time
 
 	mu         sync.RWMutex
@@ -77,6 +83,7 @@ type database struct {
 	round        uint32 // checkpoints so far
 	writer       journalWriter
 	row          []float64
+	clock        int64  // latest time of an append, Unix seconds
 	pending      *group // what the committer takes next
 	closed       bool
 
@@ -207,6 +214,8 @@ func (d *database) readState() error {
 		return err
 	}
 	d.journal = d.checkpointed
+	changed := d.pebble.NewBatch()
+	defer changed.Close()
 	it, err := d.pebble.NewIter(within([]byte{keySchema}))
 	if err != nil {
 		return err
@@ -218,11 +227,19 @@ func (d *database) readState() error {
 		if err != nil {
 			return fmt.Errorf("schema %d cannot be read: %w", id, err)
 		}
+		if sc.addTiers(d.limits.rollups) {
+			_ = changed.Set(schemaKey(id), sc.encode(), nil)
+		}
 		d.schemas[sc.Name], d.schemaByID[id] = sc, sc
 		d.lastSchema = max(d.lastSchema, id)
 	}
 	if err := it.Error(); err != nil {
 		return err
+	}
+	if !changed.Empty() {
+		if err := d.apply(changed, true); err != nil {
+			return err
+		}
 	}
 	quarantined, err := d.countQuarantined()
 	if err != nil {

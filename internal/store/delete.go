@@ -118,20 +118,33 @@ func (d *database) removeAll(sel *selection, encoded []string, keep func(i int) 
 func (d *database) deleteBlocks(sel *selection) error {
 	r := d.newReading(part{sel, 0, len(sel.ids)})
 	defer r.close()
-	for start := max(sel.low, sel.oldest); start <= sel.high; start += sel.span {
-		batch := d.pebble.NewBatch()
-		err := r.blocks(start, r.all, func(i int, _ []byte) error {
-			return batch.Delete(appendDataKey(nil, start, sel.schema.ID, r.ids[i]), nil)
-		})
-		if err != nil {
-			return err
-		}
-		if !batch.Empty() {
-			if err := d.apply(batch, false); err != nil {
+	remove := func(tier byte, from, to, span int64) error {
+		for start := from; start <= to; start += span {
+			batch := d.pebble.NewBatch()
+			err := r.tierBlocks(tier, start, r.all, func(i int, _ []byte) error {
+				return batch.Delete(appendTierKey(nil, tier, start, sel.schema.ID, r.ids[i]), nil)
+			})
+			if err != nil {
 				return err
 			}
+			if !batch.Empty() {
+				if err := d.apply(batch, false); err != nil {
+					return err
+				}
+			}
+			batch.Close()
 		}
-		batch.Close()
+		return nil
+	}
+	if err := remove(tierRaw, max(sel.low, sel.oldest), sel.high, sel.span); err != nil {
+		return err
+	}
+	for i := range r.tiers {
+		t := &r.tiers[i]
+		from := max(sel.oldest-r.margin-1, t.From, 0)
+		if err := remove(t.ID, from-from%t.Span, max(t.limit(), t.From), t.Span); err != nil {
+			return err
+		}
 	}
 	return nil
 }

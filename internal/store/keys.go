@@ -19,7 +19,7 @@ const (
 	keyQuarantine = 0x7f // time(8) key -> what stood there and could not be read
 )
 
-// tierRaw are the points as they were appended. Other tiers are for rollups.
+// tierRaw are the points as they were appended. Other tiers are rollups.
 const tierRaw = 0
 
 // packedField is the field of an index key that stands for a key inside the
@@ -55,7 +55,12 @@ func journalKey(sequence uint64) []byte {
 
 // appendDataKey appends the key of a block. Times are never negative.
 func appendDataKey(dst []byte, start int64, schema uint32, id uint64) []byte {
-	dst = append(dst, keyData, tierRaw)
+	return appendTierKey(dst, tierRaw, start, schema, id)
+}
+
+// appendTierKey appends the key of a block of a tier.
+func appendTierKey(dst []byte, tier byte, start int64, schema uint32, id uint64) []byte {
+	dst = append(dst, keyData, tier)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(start))
 	dst = binary.BigEndian.AppendUint32(dst, schema)
 	return binary.BigEndian.AppendUint64(dst, id)

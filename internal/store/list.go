@@ -116,8 +116,14 @@ func (d *database) anyWithin(sel *selection, start, end int64) ([]bool, error) {
 		}
 		return within, nil
 	}
-	r := d.newReading(part{sel, 0, len(sel.ids)})
-	defer r.close()
+	return within, d.read(part{sel, 0, len(sel.ids)}, func(r *reading) error {
+		clear(within)
+		return r.within(within, start, end)
+	})
+}
+
+// within is anyWithin. Of points that are gone, the last of each slot counts.
+func (r *reading) within(within []bool, start, end int64) error {
 	for k := range r.open {
 		rows := &r.open[k]
 		for _, offset := range rows.block.times {
@@ -128,12 +134,12 @@ func (d *database) anyWithin(sel *selection, start, end int64) ([]bool, error) {
 		}
 	}
 	var times []int64
-	from, to := sel.window(start-1, end)
+	from, to := r.window(start-1, end)
 	want := make([]int, 0, len(r.ids))
-	for at := to; at >= from; at -= sel.span {
+	for at := to; at >= from; at -= r.span {
 		want = want[:0]
 		for i := range r.ids {
-			if !within[i] && sel.firsts[i] <= at {
+			if !within[i] && r.firsts[r.from+i] <= at {
 				want = append(want, i)
 			}
 		}
@@ -153,12 +159,34 @@ func (d *database) anyWithin(sel *selection, start, end int64) ([]bool, error) {
 					return nil
 				}
 			}
-			r.damaged(appendDataKey(nil, at, sel.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
+			r.damaged(appendDataKey(nil, at, r.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return within, nil
+	if start > r.floor || r.floor == 0 {
+		return nil
+	}
+	want = want[:0]
+	for i := range r.ids {
+		if !within[i] {
+			want = append(want, i)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	out := make([]samples, len(r.ids))
+	segments := cover(nil, start-1, min(end, r.floor), r.forSamples(maxTime)[1:])
+	for k := range segments { // backwards: the newest are the likeliest
+		if err := r.tierSamples(segments[len(segments)-1-k:len(segments)-k], want, r.typ, out); err != nil {
+			return err
+		}
+	}
+	for _, i := range want {
+		within[i] = len(out[i].times) > 0
+	}
+	return nil
 }

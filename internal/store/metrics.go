@@ -18,6 +18,7 @@ type counters struct {
 
 	values      atomic.Int64 // appended
 	blocks      atomic.Int64 // written
+	rolled      atomic.Int64 // blocks of rollups written
 	checkpoints atomic.Int64
 	quarantined atomic.Int64 // records that are set aside
 	background  atomic.Int64 // errors Pebble reported
@@ -57,6 +58,7 @@ func (s *Store) register(reg *telemetry.Registry) {
 	gauge("quarantined_blocks", "Records set aside because they could not be read.", func(s Stats) float64 { return float64(s.QuarantinedBlocks) })
 	counter("appended_values_total", "Values appended.", &s.count.values)
 	counter("blocks_written_total", "Blocks written, again when points were added to them.", &s.count.blocks)
+	counter("rollup_blocks_written_total", "Blocks of rollups written, again when slots were added to them or points came late.", &s.count.rolled)
 	counter("checkpoints_total", "Times the points in memory were written as blocks.", &s.count.checkpoints)
 	counter("recoveries_total", "Times the database was opened again after a failure.", &s.count.recoveries)
 	counter("unreadable_total", "Reads that met a damaged part of a table and went on without it.", &s.count.unreadable)

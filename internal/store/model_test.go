@@ -167,7 +167,7 @@ func (r *modelRun) DeleteOld(t *rapid.T) {
 		t.Fatal(err)
 	}
 	r.model.deleteOld(func(s *timeseries.Schema) int64 {
-		return r.limits.oldest(newSchema(1, s), r.clock.t)
+		return r.limits.oldest(newSchema(1, s, nil), r.clock.t)
 	})
 }
 
@@ -330,7 +330,7 @@ func TestModel(t *testing.T) {
 		run.testStore = startTestStore(rt, func(s *Store) {
 			s.limits.memory = 4 << 10
 			s.limits.resident = 4
-			s.limits.retention = 15 * 24 * 3600 * 1e9
+			s.limits.retention, s.limits.rollups = 15*24*3600*1e9, nil
 		})
 		defer func() { run.testStore.close() }()
 		rt.Repeat(map[string]func(*rapid.T){

@@ -1,6 +1,9 @@
 package store
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // openBlock holds the rows of one series and one block start that are in no
 // block yet, in the order in which they were appended. Rows are only ever added
@@ -40,6 +43,15 @@ func (b *openBlock) add(offset uint32, row []float64) int {
 		b.values = append(b.values, math.NaN())
 	}
 	return grown
+}
+
+// bounds are the first and the last time of b, which is not empty.
+func (b *openBlock) bounds() (first, last int64) {
+	low, high := b.times[0], b.times[len(b.times)-1]
+	if !b.ordered {
+		low, high = slices.Min(b.times), slices.Max(b.times)
+	}
+	return b.start + int64(low), b.start + int64(high)
 }
 
 // widen makes room for metrics that were not there before.

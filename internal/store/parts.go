@@ -10,9 +10,10 @@ import (
 
 // partScratch is the memory of one of the workers that go over a selection.
 type partScratch struct {
-	mu    *sync.Mutex // shared by the workers
-	out   []samples
-	slots []float64
+	mu     *sync.Mutex // shared by the workers
+	out    []samples
+	parts  []timeseries.Part
+	points []float64
 }
 
 // samples returns n empty ones.
@@ -23,14 +24,13 @@ func (w *partScratch) samples(n int) []samples {
 	return w.out[:n]
 }
 
-// addPoints adds the points of the samples of one series to points.
-func (w *partScratch) addPoints(points [][]float64, schema *timeseries.Schema, grid timeseries.Grid, s *samples) {
-	if len(s.times) == 0 {
+// eachPoints calls do for the points of each metric of n series that reading.grid computed.
+func (w *partScratch) eachPoints(metrics, n int, g timeseries.Grid, do func(i, m int, points []float64)) {
+	if g.Count == 0 {
 		return
 	}
-	for m := range points {
-		w.slots = grid.Slots(w.slots[:0], schema, s.times, s.values[m])
-		timeseries.AddPoints(points[m], w.slots)
+	for at := range n * metrics {
+		do(at/metrics, at%metrics, w.points[at*g.Count:(at+1)*g.Count])
 	}
 }
 
@@ -38,12 +38,12 @@ func (w *partScratch) addPoints(points [][]float64, schema *timeseries.Schema, g
 // parts, and returns the first error.
 func (d *database) eachPart(ctx context.Context, sel *selection, do func(part, *partScratch) error) error {
 	var mu sync.Mutex
-	parts := (len(sel.ids) + partSize - 1) / partSize
+	parts := (len(sel.ids) + sel.size - 1) / sel.size
 	run := func(i int, w *partScratch) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return do(part{sel, i * partSize, min((i+1)*partSize, len(sel.ids))}, w)
+		return do(part{sel, i * sel.size, min((i+1)*sel.size, len(sel.ids))}, w)
 	}
 	workers := min(runtime.GOMAXPROCS(0), parts)
 	if workers <= 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/weirhq/weir/timeseries"
 )
@@ -36,7 +37,9 @@ func (s *Store) Query(ctx context.Context, q timeseries.Query) (*timeseries.Resu
 	for key, group := range sel.byKey {
 		groups[group].Tags = sel.groupTags(key)
 	}
-	return timeseries.Assemble(q, grid, groups), nil
+	result := timeseries.Assemble(q, grid, groups)
+	result.SourceAggregation = d.coarsest(sel, grid)
+	return result, nil
 }
 
 // points computes the points of every group of sel on grid.
@@ -45,20 +48,17 @@ func (d *database) points(ctx context.Context, sel *selection, schema *timeserie
 	for i := range groups {
 		groups[i] = timeseries.Group{Tags: timeseries.Tags{}, Data: newPoints(len(schema.Metrics), grid.Count)}
 	}
-	after, through := grid.Window(schema)
-	from, to := sel.window(after, through)
-	err := d.eachPart(ctx, sel, func(p part, scratch *partScratch) error {
-		r := d.newReading(p)
-		defer r.close()
-		out := scratch.samples(len(r.ids))
-		if err := r.samples(from, to, r.all, out); err != nil {
+	sel.fit(grid, len(schema.Metrics))
+	err := d.eachPart(ctx, sel, func(p part, w *partScratch) error {
+		err := d.read(p, func(r *reading) error { return r.grid(w, schema, grid) })
+		if err != nil {
 			return err
 		}
-		scratch.mu.Lock() // of all workers: the groups are theirs together
-		defer scratch.mu.Unlock()
-		for i := range r.ids {
-			scratch.addPoints(groups[p.groups[p.from+i]].Data, schema, grid, &out[i])
-		}
+		w.mu.Lock() // of all workers: the groups are theirs together
+		defer w.mu.Unlock()
+		w.eachPoints(len(schema.Metrics), p.to-p.from, grid, func(i, m int, points []float64) {
+			timeseries.AddPoints(groups[p.groups[p.from+i]].Data[m], points)
+		})
 		return nil
 	})
 	return groups, err
@@ -75,4 +75,85 @@ func newPoints(metrics, count int) [][]float64 {
 		rows[m] = all[m*count : (m+1)*count : (m+1)*count]
 	}
 	return rows
+}
+
+// grid computes the points of each metric of each series of the part on g, into w.
+func (r *reading) grid(w *partScratch, schema *timeseries.Schema, g timeseries.Grid) error {
+	metrics := len(r.columns)
+	w.points = w.points[:0]
+	if g.Count == 0 {
+		return nil
+	}
+	out := w.samples(len(r.ids))
+	if !r.coarse(g) { // nothing but points: no parts to put together
+		after, through := g.Window(schema)
+		from, to := r.window(after, through)
+		if err := r.samples(from, to, r.all, out); err != nil {
+			return err
+		}
+		for i := range r.ids {
+			for m := range metrics {
+				w.points = g.Slots(w.points, schema, out[i].times, out[i].values[m])
+			}
+		}
+		return nil
+	}
+	n := len(r.ids) * metrics * g.Count
+	w.parts = slices.Grow(w.parts[:0], n)[:n]
+	clear(w.parts)
+	err := r.groups(r.all, func(want []int, limit int64) error {
+		for _, seg := range cover(nil, g.Start, g.End, r.forPoints(g, limit)) {
+			var err error
+			if seg.tier != nil {
+				err = r.tierPoints(seg, want, schema, g, w.parts)
+			} else {
+				err = r.rawPoints(seg, want, schema, g, w.parts, out)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for at := 0; at < n; at += g.Count {
+		w.points = g.Points(w.points, w.parts[at:at+g.Count])
+	}
+	return nil
+}
+
+// coarse reports whether any slots of tiers are used for g.
+func (r *reading) coarse(g timeseries.Grid) bool {
+	for _, seg := range cover(nil, g.Start, g.End, r.forPoints(g, maxTime)) {
+		if seg.tier != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// coarsest is the name of the longest slots that points on g are made of.
+func (d *database) coarsest(sel *selection, g timeseries.Grid) string {
+	r := d.newReading(part{sel, 0, 0})
+	defer r.close()
+	step := int64(0)
+	for _, seg := range cover(nil, max(g.Start, min(sel.oldest-1, g.End)), g.End, r.forPoints(g, maxTime)) {
+		if seg.tier != nil {
+			step = max(step, seg.tier.Step)
+		}
+	}
+	if step == 0 {
+		return "raw"
+	}
+	return tierName(step)
+}
+
+// fit makes the parts of the selection as small as it takes for the points of one to
+// be held in memory.
+func (sel *selection) fit(g timeseries.Grid, metrics int) {
+	rows := max(min(g.End, sel.high+sel.span)-max(g.Start, sel.low), 0)/g.RawStep + 1
+	each := int(min(max(rows, int64(g.Count)), rawBudget)) * (1 + metrics)
+	sel.size = min(max(rawBudget/each, fewSeries), partSize)
 }

@@ -83,17 +83,36 @@ func (d *database) readRaw(q *timeseries.SampleQuery, raw *rawPart) (more bool, 
 	} else if more, err = d.chooseRaw(q, raw, sel, conditions, limit); err != nil {
 		return false, err
 	}
-	from, to := sel.window(q.After, q.Through)
-	if len(sel.ids) == 0 || from > to {
+	if len(sel.ids) == 0 {
 		raw.tags = raw.tags[:0]
 		return more, nil
 	}
 	for len(raw.out) < len(sel.ids) {
 		raw.out = append(raw.out, samples{})
 	}
-	r := d.newReading(part{sel, 0, len(sel.ids)})
-	defer r.close()
-	return more, r.samples(from, to, r.all, raw.out)
+	return more, d.read(part{sel, 0, len(sel.ids)}, func(r *reading) error {
+		for i := range r.ids {
+			raw.out[i].reset(len(r.columns))
+		}
+		for _, seg := range cover(nil, q.After, q.Through, r.forSamples(maxTime)) {
+			if seg.tier != nil {
+				if err := r.tierSamples([]segment{seg}, r.all, q.Schema.Type, raw.out); err != nil {
+					return err
+				}
+				continue
+			}
+			from, to := r.window(seg.after, seg.through)
+			if err := r.more(from, to, r.all, raw.out); err != nil {
+				return err
+			}
+			if r.floor > 0 {
+				for i := range r.ids {
+					raw.out[i].distinct()
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // chooseRaw puts up to limit series that match into sel, from the last one on.

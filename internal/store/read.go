@@ -1,11 +1,12 @@
 package store
 
 import (
-	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/weirhq/weir/internal/store/block"
+	"github.com/weirhq/weir/timeseries"
 )
 
 // partSize is how many series are read at a time: their samples are in memory together.
@@ -25,6 +26,14 @@ type reading struct {
 	open []openRows
 	it   *pebble.Iterator
 
+	// As the schema was when the reading began:
+	tiers  []tier
+	floor  int64
+	margin int64
+	typ    timeseries.MetricsType
+	cuts   int
+	limits []int64 // per series, slots that begin from it on have points in memory that they do not tell of; nil: none has
+
 	scratch []int64
 	key     []byte
 	all     []int // 0, 1, 2, ...
@@ -36,6 +45,24 @@ type openRows struct {
 	block openBlock
 }
 
+// read has do read the series of p. When something was deleted meanwhile because it
+// was old, do is called again, and has to begin anew.
+func (d *database) read(p part, do func(*reading) error) error {
+	for {
+		r := d.newReading(p)
+		err := do(r)
+		if closing := r.close(); err == nil {
+			err = closing
+		}
+		d.mu.RLock()
+		cut := p.schema.cuts != r.cuts
+		d.mu.RUnlock()
+		if err != nil || !cut {
+			return err
+		}
+	}
+}
+
 // newReading begins to read p. It has to be closed.
 func (d *database) newReading(p part) *reading {
 	r := &reading{database: d, part: p, ids: p.ids()}
@@ -44,9 +71,11 @@ func (d *database) newReading(p part) *reading {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
+	r.tiers, r.floor, r.margin, r.typ, r.cuts = slices.Clone(p.schema.Tiers), p.schema.Floor, p.schema.margin(), p.schema.Type, p.schema.cuts
 	if len(d.dictionary.unsaved) == 0 {
 		return r
 	}
+	late := p.schema.late()
 	for i, id := range r.ids {
 		s := d.dictionary.unsaved[id]
 		if s == nil {
@@ -58,8 +87,26 @@ func (d *database) newReading(p part) *reading {
 		for _, b := range s.open {
 			r.open = append(r.open, openRows{i, b})
 		}
+		for k := len(r.open) - 1; k >= 0 && r.open[k].index == i; k-- {
+			if b := &r.open[k].block; b.start < late {
+				if first, _ := b.bounds(); first < late {
+					r.limit(i, first-r.margin)
+				}
+			}
+		}
 	}
 	return r
+}
+
+// limit lowers the limit of series i to at.
+func (r *reading) limit(i int, at int64) {
+	if r.limits == nil {
+		r.limits = make([]int64, len(r.ids))
+		for k := range r.limits {
+			r.limits[k] = maxTime
+		}
+	}
+	r.limits[i] = min(r.limits[i], max(at-1, 0))
 }
 
 func (r *reading) close() error {
@@ -72,20 +119,25 @@ func (r *reading) close() error {
 // blocks calls do for the blocks that start at start of the series in want, which
 // are indexes in the part in ascending order. data is valid during the call.
 func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) error) error {
+	return r.tierBlocks(tierRaw, start, want, do)
+}
+
+// tierBlocks is blocks in a tier.
+func (r *reading) tierBlocks(tier byte, start int64, want []int, do func(i int, data []byte) error) error {
 	if start < 0 || len(want) == 0 {
 		return nil
 	}
 	if len(want) <= fewSeries || r.damage.any() {
-		return r.each(start, want, do)
+		return r.each(tier, start, want, do)
 	}
 	if r.it == nil {
-		it, err := r.pebble.NewIter(within([]byte{keyData, tierRaw}))
+		it, err := r.pebble.NewIter(within([]byte{keyData}))
 		if err != nil {
 			return err
 		}
 		r.it = it
 	}
-	r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[want[0]])
+	r.key = appendTierKey(r.key[:0], tier, start, r.schema.ID, r.ids[want[0]])
 	prefix := dataKeySize - 8
 	valid := r.it.SeekGE(r.key)
 	for valid && len(want) > 0 {
@@ -116,7 +168,7 @@ func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) er
 		if r.ids[want[0]] <= id+16 {
 			valid = r.it.Next()
 		} else {
-			r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[want[0]])
+			r.key = appendTierKey(r.key[:0], tier, start, r.schema.ID, r.ids[want[0]])
 			valid = r.it.SeekGE(r.key)
 		}
 	}
@@ -127,17 +179,17 @@ func (r *reading) blocks(start int64, want []int, do func(i int, data []byte) er
 	// A part of a table is damaged: ask one by one for what is left.
 	r.it.Close()
 	r.it = nil
-	return r.each(start, want, do)
+	return r.each(tier, start, want, do)
 }
 
 // each is blocks one by one. What lies in a damaged part of a table is left out.
-func (r *reading) each(start int64, want []int, do func(i int, data []byte) error) error {
+func (r *reading) each(tier byte, start int64, want []int, do func(i int, data []byte) error) error {
 	for _, i := range want {
-		if start < r.firsts[r.from+i] {
+		if tier == tierRaw && start < r.firsts[r.from+i] {
 			continue
 		}
-		r.key = appendDataKey(r.key[:0], start, r.schema.ID, r.ids[i])
-		value, closer, err := r.readBlock(r.key)
+		r.key = appendTierKey(r.key[:0], tier, start, r.schema.ID, r.ids[i])
+		value, closer, err := r.readBlock(r.pebble, r.key)
 		if err != nil {
 			return err
 		}
@@ -159,6 +211,11 @@ func (r *reading) samples(from, to int64, want []int, out []samples) error {
 	for _, i := range want {
 		out[i].reset(len(r.columns))
 	}
+	return r.more(from, to, want, out)
+}
+
+// more is samples behind what out holds.
+func (r *reading) more(from, to int64, want []int, out []samples) error {
 	for start := from; start <= to; start += r.span {
 		for _, i := range want {
 			out[i].begin()
@@ -205,56 +262,13 @@ func (r *reading) addOpen(start int64, want []int, out []samples) {
 }
 
 // window turns a range of times, after < t <= through, into the starts of its
-// first and last block, cut to where the selection can have any.
-func (sel *selection) window(after, through int64) (from, to int64) {
+// first and last block of points, cut to where the selection can have any.
+func (r *reading) window(after, through int64) (from, to int64) {
 	from = max(after+1, 0)
-	from -= from % sel.span
+	from -= from % r.span
 	to = max(through, -1)
 	if to >= 0 {
-		to -= to % sel.span
+		to -= to % r.span
 	}
-	return max(from, sel.low, sel.oldest), min(to, sel.high)
-}
-
-// before finds for the series in want the last value of each metric in blocks
-// that start before start, NaN where there is none. values has a row of metrics
-// per series of the part.
-func (r *reading) before(start int64, want []int, values [][]float64) error {
-	var out []samples
-	missing := make([]int, 0, len(want))
-	for start -= r.span; start >= max(r.low, r.oldest) && len(want) > 0; start -= r.span {
-		missing = missing[:0]
-		for _, i := range want {
-			if r.firsts[r.from+i] <= start {
-				missing = append(missing, i)
-			}
-		}
-		if out == nil {
-			out = make([]samples, len(r.ids))
-		}
-		if err := r.samples(start, start, missing, out); err != nil {
-			return err
-		}
-		want = want[:0:0]
-		for _, i := range missing {
-			complete := true
-			for m := range r.columns {
-				if !math.IsNaN(values[i][m]) {
-					continue
-				}
-				column := out[i].values[m]
-				for at := len(column) - 1; at >= 0; at-- {
-					if !math.IsNaN(column[at]) {
-						values[i][m] = column[at]
-						break
-					}
-				}
-				complete = complete && (!math.IsNaN(values[i][m]) || r.columns[m] < 0)
-			}
-			if !complete {
-				want = append(want, i)
-			}
-		}
-	}
-	return nil
+	return max(from, r.low, r.oldest, r.floor), min(to, r.high)
 }

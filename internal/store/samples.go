@@ -128,3 +128,17 @@ func (s *samples) addBlock(b *block.Block, columns []int, scratch []int64) ([]in
 	}
 	return scratch, nil
 }
+
+// distinct drops a row that has the same time as the one behind it: the last point that
+// slots tell of may be there itself.
+func (s *samples) distinct() {
+	for i := 1; i < len(s.times); i++ {
+		if s.times[i] == s.times[i-1] {
+			s.times = slices.Delete(s.times, i-1, i)
+			for m := range s.values {
+				s.values[m] = slices.Delete(s.values[m], i-1, i)
+			}
+			return
+		}
+	}
+}

@@ -30,14 +30,24 @@ type schema struct {
 	Span        int64                  `json:"span"`  // seconds of a block; stays as it was first
 	First       int64                  `json:"first"` // start of the first block
 	Last        int64                  `json:"last"`  // start of the last block; before First when there is none
+
+	Oldest int64 `json:"oldest,omitempty"` // start of the first block of points there ever was
+
+	Tiers []tier `json:"tiers,omitempty"`
+	// Points up to Floor are gone, what is known of them is in the tiers. 0: none are.
+	Floor int64 `json:"floor,omitempty"`
+
+	gate int64 // points up to it are refused: Floor will be there
+	cuts int   // times that something was about to be deleted because it was old
 }
 
-func newSchema(id uint32, s *timeseries.Schema) *schema {
+func newSchema(id uint32, s *timeseries.Schema, rollups []Rollup) *schema {
 	sc := &schema{
 		ID: id, Name: s.Name, Tags: slices.Clone(s.Tags), Metrics: slices.Clone(s.Metrics), Packed: s.Packed,
 		Span: min(max(s.Step*rowsPerBlock, minSpan), maxSpan), Last: -1,
 	}
 	sc.adopt(s)
+	sc.addTiers(rollups)
 	return sc
 }
 
@@ -66,6 +76,15 @@ func decodeSchema(id uint32, data []byte) (*schema, error) {
 	}
 	if sc.Span < 1 || sc.Span > maxSpan || len(sc.Metrics) == 0 {
 		return nil, fmt.Errorf("span %d or no metrics", sc.Span)
+	}
+	for i, t := range sc.Tiers {
+		if t.Step < 1 || t.Span < t.Step || t.Span%t.Step != 0 || t.Span/t.Step > block.MaxRows || int(t.ID) != i+1 || int(t.Source) > i || len(sc.Tiers) > maxTiers {
+			return nil, fmt.Errorf("tier %d of %d s in blocks of %d s", t.ID, t.Step, t.Span)
+		}
+	}
+	sc.gate = sc.Floor
+	if sc.Oldest == 0 {
+		sc.Oldest = sc.First
 	}
 	return sc, nil
 }
@@ -111,7 +130,7 @@ func (d *database) bind(g *group, s *timeseries.Schema) (*binding, error) {
 	changed := false
 	if sc == nil {
 		d.lastSchema++
-		sc = newSchema(d.lastSchema, s)
+		sc = newSchema(d.lastSchema, s, d.limits.rollups)
 		d.schemas[s.Name], d.schemaByID[sc.ID] = sc, sc
 		changed = true
 	} else {
@@ -124,11 +143,12 @@ func (d *database) bind(g *group, s *timeseries.Schema) (*binding, error) {
 				union = append(slices.Clip(union), name)
 			}
 		}
-		if len(union) > block.MaxMetrics {
+		if len(union) > timeseries.MaxMetrics {
 			return nil, fmt.Errorf("cannot append to %q: with metrics %q it would have %d in all, at most %d are allowed", s.Name, s.Metrics, len(union), block.MaxMetrics)
 		}
 		changed = sc.adopt(s) || len(union) > len(sc.Metrics)
 		sc.Metrics = union
+		changed = sc.addTiers(d.limits.rollups) || changed // another step may take others
 	}
 	if changed {
 		g.set(schemaKey(sc.ID), sc.encode())

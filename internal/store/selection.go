@@ -26,6 +26,7 @@ type selection struct {
 	names  []string // grouped by
 	byKey  map[string]int32
 	oldest int64 // smallest of firsts
+	size   int   // series that are read at a time
 }
 
 var errNoSchema = errors.New("a query needs a schema")
@@ -42,7 +43,7 @@ func (d *database) lookSchema(s *timeseries.Schema) (*schema, *selection, error)
 	if sc == nil {
 		return nil, nil, nil
 	}
-	return sc, &selection{schema: sc, columns: sc.columns(s.Metrics), span: sc.Span, low: sc.First, high: sc.Last}, nil
+	return sc, &selection{schema: sc, columns: sc.columns(s.Metrics), span: sc.Span, low: sc.First, high: sc.Last, size: partSize}, nil
 }
 
 func noSeries(q *timeseries.Query) error {

@@ -29,6 +29,11 @@ type Config struct {
 	// Retention is how long raw points are kept, to the length of a block. 0: 7 days
 	// for steps up to 5 s, 30 days otherwise; negative: forever.
 	Retention time.Duration
+	Schemas   map[string]time.Duration // Retention of single schemas, by name
+
+	// Rollups are kept besides the points, longer than these; nil: DefaultRollups.
+	// Each must be kept longer than the one before.
+	Rollups []Rollup
 
 	MaxSeries int // new series beyond it are refused; 0: no limit
 	Memory    int // bytes of points in memory from which they are written as blocks; 0: 32 MiB
@@ -89,7 +94,10 @@ var errNotStarted = errors.New("the store is not started")
 func New(cfg Config, reg *telemetry.Registry, log *slog.Logger) *Store {
 	s := &Store{
 		cfg: cfg, log: log, fs: vfs.Default, now: time.Now, count: newCounters(reg, log),
-		limits: limits{series: cfg.MaxSeries, resident: residentSeries, memory: cfg.Memory, memtable: defaultMemtable, retention: cfg.Retention},
+		limits: limits{series: cfg.MaxSeries, resident: residentSeries, memory: cfg.Memory, memtable: defaultMemtable, retention: cfg.Retention, schemas: cfg.Schemas, rollups: cfg.Rollups},
+	}
+	if s.limits.rollups == nil {
+		s.limits.rollups = DefaultRollups
 	}
 	if s.limits.memory <= 0 {
 		s.limits.memory = defaultMemory

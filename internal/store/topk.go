@@ -31,16 +31,19 @@ func (s *Store) TopK(ctx context.Context, q timeseries.Query) (*timeseries.TopRe
 	metrics := len(q.Schema.Metrics)
 	all := newPoints(metrics, grid.Count)
 	integrals := make([]float64, len(sel.ids)*metrics)
+	sel.fit(grid, metrics)
 	err = d.eachPart(ctx, sel, func(p part, w *partScratch) error {
-		points := newPoints(metrics, grid.Count)
-		if err := d.integrate(p, w, &q, grid, points, integrals[p.from*metrics:p.to*metrics]); err != nil {
+		err := d.read(p, func(r *reading) error {
+			return r.integrate(w, &q, grid, integrals[p.from*metrics:p.to*metrics])
+		})
+		if err != nil {
 			return err
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for m := range all {
-			timeseries.AddPoints(all[m], points[m])
-		}
+		w.eachPoints(metrics, p.to-p.from, grid, func(_, m int, points []float64) {
+			timeseries.AddPoints(all[m], points)
+		})
 		return nil
 	})
 	if err != nil {
@@ -56,33 +59,43 @@ func (s *Store) TopK(ctx context.Context, q timeseries.Query) (*timeseries.TopRe
 			groups[i].Tags = items[i].Tags
 		}
 	}
-	return timeseries.AssembleTop(q, grid, items, timeseries.Group{Data: all}, groups), nil
+	result := timeseries.AssembleTop(q, grid, items, timeseries.Group{Data: all}, groups)
+	result.SourceAggregation = d.coarsest(sel, grid)
+	return result, nil
 }
 
-// integrate computes the integral of each metric of each series of p, and adds
-// their points up.
-func (d *database) integrate(p part, w *partScratch, q *timeseries.Query, grid timeseries.Grid, points [][]float64, integrals []float64) error {
-	r := d.newReading(p)
-	defer r.close()
-	after, through := grid.Window(q.Schema)
-	from, to := p.window(min(after, q.Start-1), max(through, q.End))
-	out := w.samples(len(r.ids))
-	if err := r.samples(from, to, r.all, out); err != nil {
-		return err
-	}
-	metrics := len(r.columns)
-	volumes := make([]volume, len(integrals))
-	for i := range r.ids {
-		w.addPoints(points, q.Schema, grid, &out[i])
-		for m := range metrics {
-			v := newVolume()
-			v.samples(q.Schema, out[i].times, out[i].values[m], q.Start, q.End)
-			volumes[i*metrics+m] = v
-		}
-	}
-	if q.Schema.Type == timeseries.Counter {
-		if err := r.lead(from, volumes); err != nil {
+// integrate computes the integral of each metric of each series of the part, and
+// their points into w.
+func (r *reading) integrate(w *partScratch, q *timeseries.Query, grid timeseries.Grid, integrals []float64) error {
+	var volumes []volume
+	if r.coarse(grid) {
+		if err := r.grid(w, q.Schema, grid); err != nil {
 			return err
+		}
+		var err error
+		if volumes, err = r.volumes(w, q); err != nil {
+			return err
+		}
+	} else {
+		after, through := grid.Window(q.Schema)
+		from, to := r.window(min(after, q.Start-1), max(through, q.End))
+		out := w.samples(len(r.ids))
+		if err := r.samples(from, to, r.all, out); err != nil {
+			return err
+		}
+		w.points, volumes = w.points[:0], make([]volume, len(integrals))
+		for i := range r.ids {
+			for m := range r.columns {
+				w.points = grid.Slots(w.points, q.Schema, out[i].times, out[i].values[m])
+				v := newVolume()
+				v.samples(q.Schema, out[i].times, out[i].values[m], q.Start, q.End)
+				volumes[i*len(r.columns)+m] = v
+			}
+		}
+		if q.Schema.Type == timeseries.Counter {
+			if err := r.lead(r.all, from-1, q.Schema, volumes); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range integrals {

@@ -86,7 +86,11 @@ func (s *Store) Total(ctx context.Context, q timeseries.Query) (map[string]float
 	}
 	sums := make([]float64, len(q.Schema.Metrics))
 	err = d.eachPart(ctx, sel, func(p part, w *partScratch) error {
-		volumes, err := d.volumes(p, w, &q)
+		var volumes []volume
+		err := d.read(p, func(r *reading) (err error) {
+			volumes, err = r.volumes(w, &q)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -107,16 +111,44 @@ func (s *Store) Total(ctx context.Context, q timeseries.Query) (map[string]float
 	return total, nil
 }
 
-// volumes computes the volume of each metric of each series of p, row after row.
-// Blocks that lie in the range as a whole count by their summaries.
-func (d *database) volumes(p part, w *partScratch, q *timeseries.Query) ([]volume, error) {
-	r := d.newReading(p)
-	defer r.close()
+// volumes computes the volume of each metric of each series of the part, row after
+// row. Blocks that lie in the range as a whole count by their summaries.
+func (r *reading) volumes(w *partScratch, q *timeseries.Query) ([]volume, error) {
 	metrics := len(r.columns)
 	volumes := make([]volume, len(r.ids)*metrics)
 	for i := range volumes {
 		volumes[i] = newVolume()
 	}
+	return volumes, r.groups(r.all, func(want []int, limit int64) error {
+		var first int64 // up to where what was before the first segment lies
+		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q.Start, q.End, limit)) {
+			var before int64
+			var err error
+			if seg.tier != nil {
+				before = max(seg.after, r.oldest-r.margin-1, 0)
+				before -= before % seg.tier.Span
+				err = r.tierVolumes(seg, want, q.Schema, volumes)
+			} else {
+				before, err = r.pointVolumes(seg, w, want, q.Schema, volumes)
+			}
+			if err != nil {
+				return err
+			}
+			if k == 0 {
+				first = before
+			}
+		}
+		if q.Schema.Type != timeseries.Counter {
+			return nil
+		}
+		return r.lead(want, first, q.Schema, volumes)
+	})
+}
+
+// pointVolumes adds the points of a segment, and returns up to where the points lie
+// that were not read.
+func (r *reading) pointVolumes(seg segment, w *partScratch, want []int, schema *timeseries.Schema, volumes []volume) (int64, error) {
+	metrics := len(r.columns)
 	out := w.samples(len(r.ids))
 	inMemory := make(map[int64]map[int]bool) // block start -> series with rows in memory
 	for k := range r.open {
@@ -126,18 +158,18 @@ func (d *database) volumes(p part, w *partScratch, q *timeseries.Query) ([]volum
 		}
 		inMemory[start][r.open[k].index] = true
 	}
-	after := q.Start
-	if q.Schema.Type == timeseries.Counter {
+	after := seg.after
+	if schema.Type == timeseries.Counter {
 		after-- // a sample at the start is what the first increment begins at
 	}
-	from, to := p.window(after, q.End)
-	decode := make([]int, 0, len(r.ids))
+	from, to := r.window(after, seg.through)
+	decode := make([]int, 0, len(want))
 	for start := from; start <= to; start += r.span {
 		decode = decode[:0]
-		err := r.blocks(start, r.all, func(i int, data []byte) error {
+		err := r.blocks(start, want, func(i int, data []byte) error {
 			b, err := block.Parse(data, start)
-			if err == nil && b.First > q.Start && b.Last <= q.End && !inMemory[start][i] {
-				if err = summarize(q.Schema, &b, r.columns, volumes[i*metrics:(i+1)*metrics]); err == nil {
+			if err == nil && b.First > seg.after && b.Last <= seg.through && !inMemory[start][i] {
+				if err = summarize(schema, &b, r.columns, volumes[i*metrics:(i+1)*metrics]); err == nil {
 					return nil
 				}
 			}
@@ -145,25 +177,22 @@ func (d *database) volumes(p part, w *partScratch, q *timeseries.Query) ([]volum
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		decode = union(decode, inMemory[start])
+		decode = union(decode, inMemory[start], want)
 		if len(decode) == 0 {
 			continue
 		}
 		if err := r.samples(start, start, decode, out); err != nil {
-			return nil, err
+			return 0, err
 		}
 		for _, i := range decode {
 			for m := range metrics {
-				volumes[i*metrics+m].samples(q.Schema, out[i].times, out[i].values[m], q.Start, q.End)
+				volumes[i*metrics+m].samples(schema, out[i].times, out[i].values[m], seg.after, seg.through)
 			}
 		}
 	}
-	if q.Schema.Type == timeseries.Counter {
-		return volumes, r.lead(from, volumes)
-	}
-	return volumes, nil
+	return from - 1, nil
 }
 
 // summarize adds the summaries of b, of all metrics or of none.
@@ -183,35 +212,29 @@ func summarize(schema *timeseries.Schema, b *block.Block, columns []int, volumes
 	return nil
 }
 
-// union merges the series in more into the ascending list.
-func union(list []int, more map[int]bool) []int {
+// union merges the series that are in more and in want into the ascending list.
+func union(list []int, more map[int]bool, want []int) []int {
 	if len(more) == 0 {
 		return list
 	}
-	all := make(map[int]bool, len(more))
-	for i := range more {
-		all[i] = true
-	}
-	for _, i := range list {
-		all[i] = true
-	}
-	list = list[:0]
-	for i := range all {
-		list = append(list, i)
+	for _, i := range want {
+		if more[i] && !slices.Contains(list, i) {
+			list = append(list, i)
+		}
 	}
 	slices.Sort(list)
 	return list
 }
 
-// lead adds the increments that lead into the range from values before it: from
-// is the start of the first block that was read.
-func (r *reading) lead(from int64, volumes []volume) error {
+// lead adds the increments that lead into the range from the last values up to
+// before, which is where what was read began.
+func (r *reading) lead(series []int, before int64, schema *timeseries.Schema, volumes []volume) error {
 	metrics := len(r.columns)
 	var want []int
 	var values [][]float64
-	for i := range r.ids {
+	for _, i := range series {
 		row := volumes[i*metrics : (i+1)*metrics]
-		if r.firsts[r.from+i] >= from || !leads(row) {
+		if r.firsts[r.from+i] > before || !leads(row) {
 			continue
 		}
 		if values == nil {
@@ -229,7 +252,7 @@ func (r *reading) lead(from int64, volumes []volume) error {
 	if len(want) == 0 {
 		return nil
 	}
-	if err := r.before(from, want, values); err != nil {
+	if err := r.before(before, want, schema, values); err != nil {
 		return err
 	}
 	for _, i := range want {

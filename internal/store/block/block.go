@@ -35,7 +35,7 @@ import (
 // bytes claim.
 const (
 	MaxRows    = 86_400 // one for each second of the longest span
-	MaxMetrics = 256
+	MaxMetrics = 2100   // of the points at most 256; a rollup has several columns for each
 )
 
 const (

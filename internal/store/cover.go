@@ -1,0 +1,486 @@
+package store
+
+import (
+	"math"
+	"sort"
+
+	"github.com/weirhq/weir/internal/store/block"
+	"github.com/weirhq/weir/timeseries"
+)
+
+// source is where a range of times can be read: a tier, or the points when tier is nil.
+type source struct {
+	tier *tier
+	low  int64 // it has what is after low
+	high int64 // and through high
+}
+
+// segment is the part of a range of times, after < t <= through, that is read from one source.
+type segment struct {
+	tier           *tier
+	after, through int64
+}
+
+// cover divides a range among sources: each time goes to the first that has it. What
+// none has is left out.
+func cover(segments []segment, after, through int64, sources []source) []segment {
+	if after >= through || len(sources) == 0 {
+		return segments
+	}
+	s := &sources[0]
+	low, high := max(after, s.low), min(through, s.high)
+	if low >= high {
+		return cover(segments, after, through, sources[1:])
+	}
+	segments = cover(segments, after, low, sources[1:])
+	segments = append(segments, segment{s.tier, low, high})
+	return cover(segments, high, through, sources[1:])
+}
+
+// points is the source of points.
+func (r *reading) points() source {
+	if r.floor == 0 {
+		return source{nil, math.MinInt64, maxTime}
+	}
+	return source{nil, r.floor, maxTime}
+}
+
+// slots is tier number i as a source for series whose slots can be read up to limit.
+func (r *reading) slots(i int, limit int64) source {
+	t := &r.tiers[i]
+	high := min(t.Rolled, limit)
+	return source{t, t.From, high - high%t.Step}
+}
+
+// forPoints are the sources of points on a grid, the best first: the longest slots
+// that make those of the grid, the points, and slots that have to be divided.
+func (r *reading) forPoints(g timeseries.Grid, limit int64) []source {
+	var sources, divided []source
+	for i := range r.tiers {
+		if s := r.slots(i, limit); g.Step%s.tier.Step == 0 {
+			sources = append([]source{s}, sources...)
+		} else {
+			divided = append(divided, s)
+		}
+	}
+	return append(append(sources, r.points()), divided...)
+}
+
+// forVolume are the sources of a volume over (start, end]: the longest slots that lie
+// in it as a whole, the points, and slots at the edges where the points are gone.
+func (r *reading) forVolume(start, end, limit int64) []source {
+	var sources, edges []source
+	for i := range r.tiers {
+		s := r.slots(i, limit)
+		edges = append(edges, s)
+		s.low = max(s.low, (max(start, 0)+s.tier.Step-1)/s.tier.Step*s.tier.Step)
+		s.high = min(s.high, max(end, 0)/s.tier.Step*s.tier.Step)
+		sources = append([]source{s}, sources...)
+	}
+	return append(append(sources, r.points()), edges...)
+}
+
+// forSamples are the sources of samples: the points, and what the shortest slots know of them.
+func (r *reading) forSamples(limit int64) []source {
+	sources := []source{r.points()}
+	for i := range r.tiers {
+		sources = append(sources, r.slots(i, limit))
+	}
+	return sources
+}
+
+// groups calls do for the series all of whose slots can be read, and for those with
+// late points in memory, with the limit up to which theirs can.
+func (r *reading) groups(want []int, do func(want []int, limit int64) error) error {
+	if r.limits == nil {
+		return do(want, maxTime)
+	}
+	var punctual, late []int
+	limit := int64(maxTime)
+	for _, i := range want {
+		if r.limits[i] == maxTime {
+			punctual = append(punctual, i)
+		} else {
+			late = append(late, i)
+			limit = min(limit, r.limits[i])
+		}
+	}
+	if len(punctual) > 0 {
+		if err := do(punctual, maxTime); err != nil {
+			return err
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	return do(late, limit)
+}
+
+// rows calls do for the blocks of a tier that hold slots of the segment.
+func (r *reading) rows(seg segment, want []int, do func(i int, start int64, b *block.Block) error) error {
+	t := seg.tier
+	from := max(seg.after, r.oldest-r.margin-1, 0)
+	for start := from - from%t.Span; start < seg.through; start += t.Span {
+		err := r.tierBlocks(t.ID, start, want, func(i int, data []byte) error {
+			b, err := block.Parse(data, start/t.Step)
+			if err == nil {
+				err = do(i, start, &b)
+			}
+			if err != nil {
+				r.damaged(appendTierKey(nil, t.ID, start, r.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table are some columns of rows of a tier.
+type table struct {
+	times   []int64
+	columns [][]float64
+}
+
+// load reads columns of b.
+func (r *reading) load(to *table, b *block.Block, columns []int) (err error) {
+	if to.times, err = b.Times(to.times[:0]); err != nil {
+		return err
+	}
+	for len(to.columns) < len(columns) {
+		to.columns = append(to.columns, nil)
+	}
+	for k, column := range columns {
+		if to.columns[k], r.scratch, err = b.Column(column, to.columns[k][:0], r.scratch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kinds is what row i of column k, which holds kinds, says, and whether it can be read as typ.
+func (t *table) kind(k, i int, typ timeseries.MetricsType) (kind, bool) {
+	of := decodeKind(t.columns[k][i])
+	return of, of.typ == typ && of.step > 0
+}
+
+// cellsOf are the columns of a metric of the query, none of which there are when it has no number.
+func cellsOf(metric int, columns ...int) []int {
+	all := make([]int, len(columns))
+	for k, column := range columns {
+		all[k] = -1
+		if metric >= 0 {
+			all[k] = cellColumn(metric, column)
+		}
+	}
+	return all
+}
+
+// tierPoints adds what the slots of a segment say about slots of g to parts, which
+// has g.Count elements for each metric of each series.
+func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema, g timeseries.Grid, parts []timeseries.Part) error {
+	var rows table
+	metrics := len(r.columns)
+	var columns [][]int
+	for _, metric := range r.columns {
+		value := cellValue
+		switch g.How {
+		case timeseries.Max:
+			value = cellMax
+		case timeseries.Min:
+			value = cellMin
+		}
+		// kind, last, sum, count, known, value
+		columns = append(columns, append([]int{columnKind}, cellsOf(metric, cellLast, cellSum, cellCount, cellKnown, value)...))
+	}
+	return r.rows(seg, want, func(i int, start int64, b *block.Block) error {
+		for m := range metrics {
+			if r.columns[m] < 0 {
+				continue
+			}
+			if err := r.load(&rows, b, columns[m]); err != nil {
+				return err
+			}
+			out := parts[(i*metrics+m)*g.Count : (i*metrics+m+1)*g.Count]
+			var row [cellColumns]float64
+			for k, number := range rows.times {
+				of, ok := rows.kind(0, k, schema.Type)
+				begin := number * seg.tier.Step
+				if !ok || begin < seg.after-seg.tier.Step || begin >= seg.through {
+					continue
+				}
+				row[cellFirst], row[cellLast], row[cellSum], row[cellCount], row[cellKnown] = math.NaN(), rows.columns[1][k], rows.columns[2][k], rows.columns[3][k], rows.columns[4][k]
+				row[cellValue], row[cellMax], row[cellMin] = rows.columns[5][k], rows.columns[5][k], rows.columns[5][k]
+				c := decodeCell(of, row[:])
+				if c.known > 0 {
+					spread(out, g, &c, of, begin, seg)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// spread adds a slot of a tier that begins at begin to the slots of g that it overlaps
+// within the segment.
+func spread(out []timeseries.Part, g timeseries.Grid, c *cell, of kind, begin int64, seg segment) {
+	length := seg.tier.Step
+	from, to := max(begin, seg.after, g.Start), min(begin+length, seg.through, g.End)
+	for from < to {
+		i := (from - g.Start) / g.Step
+		until := min(to, g.Start+(i+1)*g.Step)
+		out[i].Add(g.How, c.part(of, g.How, float64(until-from)/float64(length), float64(g.RawStep)))
+		from = until
+	}
+}
+
+// rawPoints adds what the points of a segment say about slots of g to parts.
+func (r *reading) rawPoints(seg segment, want []int, schema *timeseries.Schema, g timeseries.Grid, parts []timeseries.Part, out []samples) error {
+	margin := schema.Margin()
+	from, to := r.window(seg.after-margin-1, min(seg.through, g.End)+margin)
+	for _, i := range want {
+		out[i].reset(len(r.columns))
+	}
+	if err := r.predecessors(seg, want, schema, out); err != nil {
+		return err
+	}
+	if err := r.more(from, to, want, out); err != nil {
+		return err
+	}
+	metrics := len(r.columns)
+	var some []timeseries.Part
+	for _, i := range want {
+		s := &out[i]
+		if len(s.times) == 0 {
+			continue
+		}
+		for m := range metrics {
+			all := parts[(i*metrics+m)*g.Count : (i*metrics+m+1)*g.Count]
+			for at, end := max(seg.after, g.Start), min(seg.through, g.End); at < end; {
+				slot := (at - g.Start) / g.Step
+				piece := timeseries.Grid{Start: at, Step: g.Step, RawStep: g.RawStep, Count: int((end - at) / g.Step), How: g.How}
+				if begin := g.Start + slot*g.Step; begin < at || piece.Count == 0 {
+					piece.Step, piece.Count = min(begin+g.Step, end)-at, 1
+				}
+				piece.End = at + int64(piece.Count)*piece.Step
+				some = piece.Parts(some[:0], schema, s.times, s.values[m])
+				for k, p := range some {
+					all[slot+int64(k)].Add(g.How, p)
+				}
+				at = piece.End
+			}
+		}
+	}
+	return nil
+}
+
+// predecessors puts what the slots know of the last point before a segment of
+// points into out, when the points before it are gone.
+func (r *reading) predecessors(seg segment, want []int, schema *timeseries.Schema, out []samples) error {
+	if schema.Type != timeseries.Counter || r.floor == 0 || seg.after != r.floor {
+		return nil
+	}
+	sources := r.forSamples(maxTime)[1:]
+	return r.tierSamples(cover(nil, r.floor-schema.Continuous()-1, r.floor-1, sources), want, schema.Type, out)
+}
+
+// tierSamples adds the last point of each slot of the segments to out.
+func (r *reading) tierSamples(segments []segment, want []int, typ timeseries.MetricsType, out []samples) error {
+	var rows table
+	columns := []int{columnAge, columnKind}
+	for _, metric := range r.columns {
+		columns = append(columns, cellsOf(metric, cellLast)...)
+	}
+	for _, seg := range segments {
+		if seg.tier == nil {
+			continue
+		}
+		err := r.rows(seg, want, func(i int, start int64, b *block.Block) error {
+			if err := r.load(&rows, b, columns); err != nil {
+				return err
+			}
+			for k, number := range rows.times {
+				age := rows.columns[0][k]
+				at := (number+1)*seg.tier.Step - int64(age)
+				if _, ok := rows.kind(1, k, typ); !ok || age != age || at <= seg.after || at > seg.through {
+					continue
+				}
+				out[i].times = append(out[i].times, at)
+				for m := range r.columns {
+					out[i].values[m] = append(out[i].values[m], rows.columns[2+m][k])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tierVolumes adds the slots of a segment to volumes. Where a slot lies in the
+// range in part only, all of it counts as of its last point.
+func (r *reading) tierVolumes(seg segment, want []int, schema *timeseries.Schema, volumes []volume) error {
+	var rows table
+	metrics := len(r.columns)
+	columns := []int{columnAge, columnKind}
+	for _, metric := range r.columns {
+		columns = append(columns, cellsOf(metric, cellFirst, cellLast, cellSum)...)
+	}
+	return r.rows(seg, want, func(i int, start int64, b *block.Block) error {
+		sums := volumes[i*metrics : (i+1)*metrics]
+		if b.First*seg.tier.Step >= seg.after && (b.Last+1)*seg.tier.Step <= seg.through {
+			if ok, err := r.summarizeTier(b, schema, sums); ok || err != nil {
+				return err
+			}
+		}
+		if err := r.load(&rows, b, columns); err != nil {
+			return err
+		}
+		for k, number := range rows.times {
+			age := rows.columns[0][k]
+			at := (number+1)*seg.tier.Step - int64(age)
+			if _, ok := rows.kind(1, k, schema.Type); !ok || age != age || at <= seg.after || at > seg.through {
+				continue
+			}
+			for m := range metrics {
+				c := rows.columns[2+3*m:]
+				sums[m].slots(schema, c[0][k], c[1][k], c[2][k])
+			}
+		}
+		return nil
+	})
+}
+
+// summarizeTier adds all of b by its summaries; false when it has rows of another type.
+func (r *reading) summarizeTier(b *block.Block, schema *timeseries.Schema, sums []volume) (bool, error) {
+	kinds, err := b.Summary(columnKind)
+	if err != nil {
+		return false, err
+	}
+	if kinds.Min != kinds.Max || decodeKind(kinds.Min).typ != schema.Type {
+		return false, nil
+	}
+	var few [3 * 8]block.Summary
+	all := few[:0]
+	for _, metric := range r.columns {
+		for _, column := range cellsOf(metric, cellFirst, cellLast, cellSum) {
+			s, err := b.Summary(column)
+			if err != nil {
+				return false, err
+			}
+			all = append(all, s)
+		}
+	}
+	for m := range r.columns {
+		first, last, sum := &all[3*m], &all[3*m+1], &all[3*m+2]
+		if last.Count == 0 {
+			continue
+		}
+		value := math.NaN()
+		if first.Count > 0 {
+			value = first.First
+		}
+		sums[m].slots(schema, value, last.Last, sum.Sum)
+	}
+	return true, nil
+}
+
+// slots adds one or more slots that follow each other: their first value, when the
+// increment to it is not in their sum, their last value, and their sum.
+func (a *volume) slots(schema *timeseries.Schema, first, last, sum float64) {
+	if last != last {
+		return
+	}
+	if schema.Type == timeseries.Counter && first == first {
+		a.join(first)
+	}
+	a.sum += sum
+	a.last = last
+}
+
+// before finds for the series in want the last value of each metric up to start, NaN
+// where there is none. values has a row of metrics per series of the part.
+func (r *reading) before(start int64, want []int, schema *timeseries.Schema, values [][]float64) error {
+	return r.groups(want, func(want []int, limit int64) error {
+		for _, seg := range backwards(cover(nil, min(r.oldest-r.margin-1, r.floor, start)-1, start, r.forBefore(limit))) {
+			var err error
+			if want, err = r.beforeIn(seg, want, schema, values); err != nil || len(want) == 0 {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// forBefore are the sources of the last value before a time: slots, the shortest
+// first, because few blocks cover a long silence, and the points from there on.
+func (r *reading) forBefore(limit int64) []source {
+	var sources []source
+	for i := range r.tiers {
+		sources = append(sources, r.slots(i, limit))
+	}
+	return append(sources, r.points())
+}
+
+func backwards(segments []segment) []segment {
+	for i, j := 0, len(segments)-1; i < j; i, j = i+1, j-1 {
+		segments[i], segments[j] = segments[j], segments[i]
+	}
+	return segments
+}
+
+// beforeIn is before within one segment; it returns the series of which something
+// is still missing.
+func (r *reading) beforeIn(seg segment, want []int, schema *timeseries.Schema, values [][]float64) ([]int, error) {
+	out := make([]samples, len(r.ids))
+	span, at := r.span, seg.through
+	if seg.tier != nil {
+		span, at = seg.tier.Span, seg.through-1
+	}
+	for ; at >= max(seg.after, r.oldest-r.margin-1, 0) && len(want) > 0; at = at - at%span - 1 {
+		begin := at - at%span
+		var err error
+		for _, i := range want {
+			out[i].reset(len(r.columns))
+		}
+		if seg.tier == nil {
+			err = r.more(begin, begin, want, out)
+		} else {
+			err = r.tierSamples([]segment{{seg.tier, max(seg.after, begin), min(seg.through, begin+span)}}, want, schema.Type, out)
+		}
+		if err != nil {
+			return nil, err
+		}
+		var missing []int
+		for _, i := range want {
+			if !out[i].lastUpTo(seg.through, values[i], r.columns) && r.firsts[r.from+i] <= begin {
+				missing = append(missing, i)
+			}
+		}
+		want = missing
+	}
+	return want, nil
+}
+
+// lastUpTo fills in the values that are missing with the last ones that are not after
+// through, and reports whether none is missing any more.
+func (s *samples) lastUpTo(through int64, values []float64, columns []int) bool {
+	complete := true
+	for m := range columns {
+		if columns[m] < 0 || values[m] == values[m] {
+			continue
+		}
+		for at := sort.Search(len(s.times), func(i int) bool { return s.times[i] > through }) - 1; at >= 0; at-- {
+			if v := s.values[m][at]; v == v {
+				values[m] = v
+				break
+			}
+		}
+		complete = complete && values[m] == values[m]
+	}
+	return complete
+}

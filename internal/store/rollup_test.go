@@ -1,0 +1,213 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/timeseries"
+)
+
+// rollUp makes all slots that are complete.
+func (s *testStore) rollUp() {
+	s.t.Helper()
+	s.checkpoint()
+	if err := s.current.Load().rollDue(bg); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// month is 30 days of a schema: counters with resets and gaps, samples up to 3
+// seconds late, values that are missing.
+func month(schema *timeseries.Schema, series int, add func([]timeseries.Point)) {
+	random := rand.New(rand.NewPCG(7, 7))
+	values := make([][]float64, series)
+	for i := range values {
+		values[i] = make([]float64, len(schema.Metrics))
+	}
+	for at := int64(0); at < 30*day; at += schema.Step {
+		var points []timeseries.Point
+		for i := range series {
+			if i%3 == 1 && at/7200%11 == 5 || i%3 == 2 && random.IntN(10) == 0 {
+				continue
+			}
+			p := timeseries.Point{Schema: schema, Time: epoch + at, Tags: []string{fmt.Sprint(i)}}
+			if i%2 == 1 {
+				p.Time += random.Int64N(4)
+			}
+			for m := range schema.Metrics {
+				v := &values[i][m]
+				switch {
+				case schema.Type != timeseries.Counter:
+					*v = float64(random.IntN(1000))
+				case random.IntN(5000) == 0:
+					*v = float64(random.IntN(100)) // a reset
+				default:
+					*v += float64(9500 + random.IntN(1001))
+				}
+				p.Values = append(p.Values, *v)
+			}
+			if i%5 == 4 && random.IntN(20) == 0 && len(p.Values) > 1 {
+				p.Values[1] = nan
+			}
+			points = append(points, p)
+		}
+		add(points)
+	}
+}
+
+// Totals, and points on the grid of the slots, are the same before there are
+// slots, when there are, and after the points are gone: to the last unit.
+func TestR35TotalsSurviveRetention(t *testing.T) {
+	for _, schema := range []*timeseries.Schema{
+		{Name: "t:counter", Step: 300, Tags: []string{"host"}, Metrics: []string{"in", "out"}},
+		{Name: "t:fast", Step: 30, Tags: []string{"host"}, Metrics: []string{"in"}},
+		{Name: "t:gauge", Step: 300, Tags: []string{"host"}, Metrics: []string{"one", "two"}, Type: timeseries.Gauge},
+		{Name: "t:last", Step: 300, Tags: []string{"host"}, Metrics: []string{"one"}, Type: timeseries.Gauge, Aggregation: timeseries.Last},
+		{Name: "t:rate", Step: 60, Tags: []string{"host"}, Metrics: []string{"rate"}, Type: timeseries.Derivative},
+	} {
+		t.Run(schema.Name, func(t *testing.T) {
+			s := newTestStore(t, func(s *Store) { s.limits.retention = 5 * 24 * time.Hour; s.limits.memory = 1 << 20 })
+			s.clock.set(epoch)
+			plain := newReference(schema)
+			series := 5
+			if schema.Step < 60 {
+				series = 2
+			}
+			var batch []timeseries.Point
+			month(schema, series, func(points []timeseries.Point) {
+				plain.add(points)
+				if batch = append(batch, points...); len(batch) > 2000 {
+					s.clock.set(batch[len(batch)-1].Time)
+					s.append(batch...)
+					batch = batch[:0]
+				}
+			})
+			s.append(batch...)
+			check := func(when string) {
+				t.Helper()
+				for _, host := range []string{"", "1"} {
+					for _, span := range [][2]int64{{0, 30}, {1, 29}, {24, 26}} {
+						q := query(schema, nil, span[0]*day, span[1]*day)
+						if host != "" {
+							q.Tags = timeseries.Tags{"host": host}
+						}
+						plain.check(t, fmt.Sprintf("%s: host %q, days %v", when, host, span), s, q)
+					}
+				}
+			}
+			check("before")
+			s.rollUp()
+			if s.count.rolled.Load() == 0 {
+				t.Fatal("no slots were made")
+			}
+			check("with slots")
+			s.clock.set(epoch + 30*day)
+			if err := s.DeleteOld(bg, epoch+30*day); err != nil {
+				t.Fatal(err)
+			}
+			d := s.current.Load()
+			d.mu.RLock()
+			floor := d.schemas[schema.Name].Floor
+			d.mu.RUnlock()
+			if floor < epoch+24*day || floor > epoch+25*day {
+				t.Fatalf("points are gone up to day %v", float64(floor-epoch)/day)
+			}
+			check("points gone")
+			s.restart()
+			check("after a restart")
+		})
+	}
+}
+
+// reference keeps the points of one schema with one tag in order, and computes answers from them.
+type reference struct {
+	schema *timeseries.Schema
+	hosts  map[string]*rows
+}
+
+type rows struct {
+	times  []int64
+	values [][]float64 // per metric
+}
+
+func newReference(schema *timeseries.Schema) *reference {
+	return &reference{schema, make(map[string]*rows)}
+}
+
+func (r *reference) add(points []timeseries.Point) {
+	for _, p := range points {
+		at := r.hosts[p.Tags[0]]
+		if at == nil {
+			at = &rows{values: make([][]float64, len(p.Values))}
+			r.hosts[p.Tags[0]] = at
+		}
+		at.times = append(at.times, p.Time)
+		for m, v := range p.Values {
+			at.values[m] = append(at.values[m], v)
+		}
+	}
+}
+
+// check asks s for the total, points and the largest, and compares.
+func (r *reference) check(t *testing.T, what string, s timeseries.Driver, q timeseries.Query) {
+	t.Helper()
+	total, integrals := make(map[string]float64), make(map[string]float64)
+	found := make(map[string]*rows)
+	for host, at := range r.hosts {
+		if want, ok := q.Tags["host"]; ok && want != host {
+			continue
+		}
+		found[host] = at
+		for m, name := range q.Schema.Metrics {
+			total[name] += timeseries.Volume(q.Schema, at.times, at.values[m], q.Start, q.End)
+			integrals[host] += timeseries.Integral(q.Schema, at.times, at.values[m], q.Start, q.End)
+		}
+	}
+	got, err := s.Total(bg, q)
+	if err != nil || !maps.Equal(got, total) {
+		t.Errorf("%s: total %v (%v), want %v", what, got, err, total)
+	}
+	for _, step := range []int64{3600, 7200, day} {
+		for how := timeseries.BySchema; how <= timeseries.ByMin; how++ {
+			if how == timeseries.ByMean && q.Schema.Aggregation == timeseries.Last {
+				continue // the mean of raw slots is not kept beside the last one
+			}
+			q.MaxPoints, q.Consolidation = int((q.End-q.Start)/step), how
+			grid := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
+			group := timeseries.Group{Data: newPoints(len(q.Schema.Metrics), grid.Count)}
+			for _, at := range found {
+				for m := range q.Schema.Metrics {
+					timeseries.AddPoints(group.Data[m], grid.Slots(nil, q.Schema, at.times, at.values[m]))
+				}
+			}
+			want := timeseries.Assemble(q, grid, []timeseries.Group{group})
+			got, err := s.Query(bg, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range want.Series {
+				for k, v := range want.Series[i].Data {
+					if g := got.Series[i].Data[k]; !near(g, v) && (g == g || v == v) {
+						t.Fatalf("%s: step %d, consolidation %d, %s[%d], hour %d: got %v, want %v", what, step, how, want.Series[i].Label, k, (grid.Start+int64(k)*grid.Step-epoch)/3600, g, v)
+					}
+				}
+			}
+		}
+	}
+	q.MaxPoints, q.Consolidation, q.Top = 30, timeseries.BySchema, 3
+	top, err := s.TopK(bg, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(top.Items) != min(len(found), 3) {
+		t.Fatalf("%s: topk has %d items", what, len(top.Items))
+	}
+	for _, item := range top.Items {
+		if host := item.Tags["host"]; item.Value != integrals[host] {
+			t.Errorf("%s: topk %s is %v, want %v", what, host, item.Value, integrals[host])
+		}
+	}
+}
