@@ -128,6 +128,9 @@ var functions = map[string]func(*Front, context.Context, []byte) (any, error){
 		if err != nil {
 			return nil, err
 		}
+		if f.definitions.full() && f.definitions.Lookup(form.Name) == nil {
+			return nil, fmt.Errorf("cannot declare schema %.300q: there are %d already", form.Name, maxDefinitions)
+		}
 		return f.definitions.Define(d).Form(), nil
 	}),
 	"getSchema": decoded(func(f *Front, _ context.Context, which struct {

@@ -60,6 +60,18 @@ func (d *Definitions) Define(definition *Definition) *Definition {
 	return definition
 }
 
+// maxDefinitions bounds how many schemas there are, so that a script that declares more
+// and more does not take all memory.
+const maxDefinitions = 10_000
+
+// full reports whether no further schema may be declared.
+func (d *Definitions) full() bool {
+	d.load()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.byName) >= maxDefinitions
+}
+
 // Lookup returns the definition of a name, nil when there is none.
 func (d *Definitions) Lookup(name string) *Definition {
 	d.load()

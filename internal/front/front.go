@@ -75,7 +75,16 @@ func (f *Front) Query(ctx context.Context, q Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer(result, name), nil
+	a := answer(result, name)
+	if q.WithMax {
+		ask.Consolidation, ask.NoStatistics = timeseries.ByMax, true
+		largest, err := f.drivers.Query(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		a.Additional["max"] = Points(largest.Total)
+	}
+	return a, nil
 }
 
 // Total answers with the volume per metric over the range (queryTotal, R15). A tag
@@ -121,7 +130,7 @@ func numbers(of map[string]float64) map[string]Number {
 // LastValues answers with the newest points of each metric, newest first, without those
 // that are not known, at most Question.NumPoints of them (queryLastValues).
 func (f *Front) LastValues(ctx context.Context, q Question) (map[string]Points, error) {
-	q.Options.KeepNaN, q.Options.NoStatistics, q.Options.MinPoints, q.Options.InitialPoint = true, true, 0, false
+	q.Options.KeepNaN, q.Options.NoStatistics, q.Options.MinPoints, q.Options.InitialPoint, q.WithMax = true, true, 0, false, false
 	q.Schema, _ = q.top()
 	a, err := f.Query(ctx, q)
 	if err != nil {
@@ -152,14 +161,17 @@ type ListQuestion struct {
 	End    int64           // and at or before it; 0 for no end
 }
 
+// listJSON is the JSON form of a ListQuestion.
+type listJSON struct {
+	Schema string    `json:"schema"`
+	Tags   looseTags `json:"tags"`
+	Start  loose     `json:"start_time"`
+	End    loose     `json:"end_time"`
+}
+
 // UnmarshalJSON implements json.Unmarshaler.
 func (q *ListQuestion) UnmarshalJSON(text []byte) error {
-	var in struct {
-		Schema string    `json:"schema"`
-		Tags   looseTags `json:"tags"`
-		Start  loose     `json:"start_time"`
-		End    loose     `json:"end_time"`
-	}
+	var in listJSON
 	if err := json.Unmarshal(text, &in); err != nil {
 		return fmt.Errorf("cannot read a question: %w", err)
 	}
@@ -178,10 +190,13 @@ func (f *Front) List(ctx context.Context, q ListQuestion) ([]timeseries.Tags, er
 		list = append(list, tags)
 		return len(list) <= maxListed
 	})
-	if err == nil && len(list) > maxListed {
+	switch {
+	case err != nil:
+		return nil, err
+	case len(list) > maxListed:
 		return nil, fmt.Errorf("cannot list the series of %.300q: there are more than %d; name more tags", q.Schema, maxListed)
 	}
-	return list, err
+	return list, nil
 }
 
 // Exists reports whether List would find anything (exists).

@@ -25,6 +25,7 @@ type Question struct {
 	Start, End int64           // Unix seconds
 	Options    timeseries.Options
 
+	WithMax   bool // with_max: also the sum of the largest raw points in each step, as "max" of additional_series (R34)
 	NumPoints int  // of LastValues: how many of each metric at most; 0 for all of the range
 	Unlimited bool // unlimited_top: as many items as there may be, whatever Options.Top says
 }
@@ -43,26 +44,30 @@ const (
 // topPrefix stands before the name of a schema that is asked for its largest items.
 const topPrefix = "top:"
 
+// questionJSON is the JSON form of a Question.
+type questionJSON struct {
+	Schema string    `json:"schema"`
+	Tags   looseTags `json:"tags"`
+	Begin  loose     `json:"epoch_begin"`
+	End    loose     `json:"epoch_end"`
+	Min    loose     `json:"min_num_points"`
+	Max    *loose    `json:"max_num_points"`
+	Fill   *loose    `json:"fill_value"`
+	Least  loose     `json:"min_value"`
+	Top    *loose    `json:"top"`
+	Stats  *bool     `json:"calculate_stats"`
+	First  bool      `json:"initial_point"`
+	Series bool      `json:"with_series"`
+	NaN    bool      `json:"keep_nan"`
+	Total  bool      `json:"keep_total"`
+	Points loose     `json:"num_points"`
+	All    bool      `json:"unlimited_top"`
+	Peaks  bool      `json:"with_max"`
+}
+
 // UnmarshalJSON implements json.Unmarshaler.
 func (q *Question) UnmarshalJSON(text []byte) error {
-	var in struct {
-		Schema string    `json:"schema"`
-		Tags   looseTags `json:"tags"`
-		Begin  loose     `json:"epoch_begin"`
-		End    loose     `json:"epoch_end"`
-		Min    loose     `json:"min_num_points"`
-		Max    *loose    `json:"max_num_points"`
-		Fill   *loose    `json:"fill_value"`
-		Least  loose     `json:"min_value"`
-		Top    *loose    `json:"top"`
-		Stats  *bool     `json:"calculate_stats"`
-		First  bool      `json:"initial_point"`
-		Series bool      `json:"with_series"`
-		NaN    bool      `json:"keep_nan"`
-		Total  bool      `json:"keep_total"`
-		Points loose     `json:"num_points"`
-		All    bool      `json:"unlimited_top"`
-	}
+	var in questionJSON
 	if err := json.Unmarshal(text, &in); err != nil {
 		return fmt.Errorf("cannot read a question: %w", err)
 	}
@@ -79,7 +84,7 @@ func (q *Question) UnmarshalJSON(text []byte) error {
 	if in.Top != nil {
 		o.Top = int(in.Top.whole())
 	}
-	q.NumPoints, q.Unlimited = int(in.Points.whole()), in.All
+	q.NumPoints, q.Unlimited, q.WithMax = int(in.Points.whole()), in.All, in.Peaks
 	return nil
 }
 
