@@ -324,6 +324,69 @@ func TestMonitorReload(t *testing.T) {
 	}
 }
 
+// TestMonitorGroupOff: a built-in group is switched off and on again while flows come: its monitor is unloaded and attached again, its last window is stored,
+// and other groups do not notice.
+func TestMonitorGroupOff(t *testing.T) {
+	m := startMonitored(t, map[string]string{"off.lua": `local say = require("record")("off")
+TrisulPlugin = { id = { name = "off" }, cg_monitor = { counter_guid = { "{4CD742B1-C1CA-4708-BE78-0FCA2EB01A86}", "{C51B48D4-7876-479E-B0D9-BD9EFF03CE2E}" },
+  onload = function() say("onload", T.monitor_group_name, T.countergroups["Hosts"]) end,
+  onunload = function() say("onunload", T.monitor_group_name) end,
+  onflush = function(engine, ts, key, m) if key == "p-01BB" or key == "0A.00.00.01" then say(T.monitor_group_name, m[1]) end end } }`}, "off.lua Hosts", "off.lua Apps")
+	configure := func(from, to string) {
+		t.Helper()
+		file := filepath.Join(filepath.Dir(m.dir), "weir.yaml")
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o600)
+		}
+		if err == nil {
+			err = m.cmd.Process.Signal(syscall.SIGHUP)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	export := func(bytes uint32) {
+		m.export(exported{from: "10.0.0.1:40000", to: "192.0.2.9:443", protocol: 6, bytes: bytes, packets: 10})
+	}
+	export(1000)
+	m.sees("off", `^Apps 1000$`)
+	m.sees("off", `^Hosts 1000$`)
+	configure("window: 1s,", `off: ["Hosts"], window: 1s,`)
+	if err := m.waitLog(`msg="configuration reloaded" applied=counter_groups.off needs_restart=""`); err != nil {
+		t.Fatal(err)
+	}
+	m.sees("off", `^onunload Hosts$`)
+	for _, line := range []string{`msg="script unloaded: its group was taken away" file=\S*/off\.lua type=cg_monitor group=Hosts`, `msg="a counter group was taken away: its last window was flushed, its keys are forgotten" group=Hosts guid=\S+ keys=2`} {
+		if err := m.waitLog(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	export(200)
+	m.sees("off", `^Apps 200$`)
+	configure(`off: ["Hosts"], `, "")
+	if err := m.waitLog(`(?s)group=Hosts.*script unloaded.*msg="script attached" file=\S*/off\.lua type=cg_monitor group=Hosts`); err != nil {
+		t.Fatal(err)
+	}
+	export(30)
+	m.sees("off", `^Apps 30$`)
+	m.sees("off", `^Hosts 30$`)
+	text := strings.Join(m.seen("off"), "\n")
+	if strings.Contains(text, "Hosts 200") || strings.Contains(text, "onunload Apps") || strings.Count(text, "onload Hosts") != 2 {
+		t.Errorf("got\n%s", text)
+	}
+	soon(t, func() string {
+		if got := grouped(t, m.process, "Hosts")["0A.00.00.01"]["Total"]; got != 1030 {
+			return fmt.Sprint("stored of the host: ", got)
+		}
+		return ""
+	})
+	if err := m.balanced(); err != nil {
+		t.Error(err)
+	}
+	m.endInOrder(t)
+}
+
 // TestMonitorMistakes: scripts that are wrong in one way each, beside one that is right and sees every window.
 func TestMonitorMistakes(t *testing.T) {
 	scripts := map[string]string{"feeder.lua": feeder, "right.lua": onFed("right", observed)}

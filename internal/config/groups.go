@@ -101,7 +101,7 @@ func groupsSection(g *Groups) section {
 		{name: "engines", value: whole{&g.Engines, 1, 8}, doc: "1, 2, 4 or 8: into how many parts keys are split for monitors. Every script has a Lua state for each part of each group, which sees the keys of its part. See [monitors](monitors.md#engines)."},
 		{name: "off", value: list[string]{to: &g.Off, what: "groups", entry: func(s *string) value {
 			return text{to: s, what: "the title or GUID of a built-in group", check: builtinGroup}
-		}}, doc: "Built-in groups that do not exist here: nothing is counted in them, and scripts do not find them.", example: `["Dir Mac", VLANStats]`},
+		}}, reload: true, doc: "Built-in groups that do not exist here: nothing is counted in them, and scripts do not find them.", example: `["Dir Mac", VLANStats]`},
 		{name: "groups", value: ownGroups(&g.Declared), doc: "Further groups, fed from what else Weir takes in. See [flows](flows.md)."},
 	}}
 }

@@ -32,6 +32,7 @@ const (
 type counting struct {
 	config   *config.Config
 	groups   *countergroup.Registry
+	builtin  map[string]*countergroup.Group // by GUID, those that are not off
 	engine   *countergroup.Engine
 	meter    *flow.Meter
 	listener *flow.Listener
@@ -46,16 +47,8 @@ type counting struct {
 
 // newCounting makes the groups and what counts in them. dataTime is for seconds that end when their data does.
 func newCounting(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, version string, dataTime bool) *counting {
-	c := &counting{config: cfg, groups: countergroup.NewRegistry(), log: log, version: version}
-	for _, d := range countergroup.Builtin() {
-		if slices.Contains(cfg.Groups.Off, d.Title) || slices.Contains(cfg.Groups.Off, d.GUID) {
-			continue
-		}
-		d.Bucket = int(cfg.Groups.Window / time.Second)
-		if _, err := c.groups.Register(d); err != nil {
-			panic(err) // the built-in groups are right, under test
-		}
-	}
+	c := &counting{config: cfg, groups: countergroup.NewRegistry(), builtin: make(map[string]*countergroup.Group), log: log, version: version}
+	c.switchOff(cfg.Groups.Off)
 	c.engine = countergroup.New(countergroup.Config{
 		Window: int(cfg.Groups.Window / time.Second), TopperBucket: int(cfg.Groups.TopperBucket / time.Second), HighWater: cfg.Groups.HighWater, NewKeyHorizon: cfg.Groups.NewKey, Engines: cfg.Groups.Engines,
 	}, c.groups, reg, log)
@@ -138,8 +131,34 @@ func entries(cfg *config.Config, version string) []monitor.Entry {
 // probeID is what scripts are told where they run.
 const probeID = "probe0"
 
-// reload takes the scripts of another configuration.
+// switchOff takes the built-in groups away that are off, and registers the others.
+func (c *counting) switchOff(off []string) {
+	for _, d := range countergroup.Builtin() {
+		if slices.Contains(off, d.Title) || slices.Contains(off, d.GUID) {
+			if c.builtin[d.GUID] != nil { // and not a group that a script defines in its place
+				c.groups.Remove(d.GUID)
+				delete(c.builtin, d.GUID)
+			}
+			continue
+		}
+		if c.builtin[d.GUID] != nil {
+			continue
+		}
+		d.Bucket = int(c.config.Groups.Window / time.Second)
+		switch g, err := c.groups.Register(d); {
+		case err == nil:
+			c.builtin[d.GUID] = g
+		case !errors.Is(err, countergroup.ErrMeters):
+			panic(err) // the built-in groups are right, under test
+		default:
+			c.log.Warn("a built-in group stays off: a script has defined another one in its place", "group", d.Title, "guid", d.GUID)
+		}
+	}
+}
+
+// reload takes the scripts of another configuration, and the groups that are off in it.
 func (c *counting) reload(cfg *config.Config) {
+	c.switchOff(cfg.Groups.Off)
 	c.monitors.Reload(entries(cfg, c.version))
 }
 

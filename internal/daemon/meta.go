@@ -18,20 +18,20 @@ const (
 // out, and so are the two groups themselves.
 type meta struct {
 	countergroup.Nothing
-	engine        *countergroup.Engine
-	meter         *flow.Meter
-	batch         *countergroup.Batch
-	groups, flows *countergroup.Group // nil when they are switched off
-	before        map[*countergroup.Group]countergroup.Stats
-	flowsBefore   flow.Figures
-	updated       map[*countergroup.Group]int // rows of the window
-	began         time.Time
+	registry    *countergroup.Registry
+	engine      *countergroup.Engine
+	meter       *flow.Meter
+	batch       *countergroup.Batch
+	before      map[*countergroup.Group]countergroup.Stats
+	flowsBefore flow.Figures
+	updated     map[*countergroup.Group]int // rows of the window
+	began       time.Time
 }
 
 // newMeta returns the stage of c, which has its groups, engine and meter.
 func newMeta(c *counting) *meta {
 	return &meta{
-		engine: c.engine, meter: c.meter, batch: c.engine.Batch(), groups: c.groups.Lookup(guidMetaGroups), flows: c.groups.Lookup(guidMetaSessions),
+		registry: c.groups, engine: c.engine, meter: c.meter, batch: c.engine.Batch(),
 		before: make(map[*countergroup.Group]countergroup.Stats), updated: make(map[*countergroup.Group]int),
 	}
 }
@@ -60,25 +60,28 @@ var (
 // EndFlush implements countergroup.Stage.
 func (m *meta) EndFlush(int64) {
 	took := float64(time.Since(m.began).Microseconds())
-	if m.groups != nil {
+	groups, flows := m.registry.Lookup(guidMetaGroups), m.registry.Lookup(guidMetaSessions) // nil while they are switched off
+	if groups != nil {
+		before := m.before
+		m.before = make(map[*countergroup.Group]countergroup.Stats)
 		for _, s := range m.engine.Stats() {
-			before := m.before[s.Group]
+			before := before[s.Group]
 			m.before[s.Group] = s
-			if s.Created == 0 || s.Group == m.groups || s.Group == m.flows {
+			if s.Created == 0 || s.Group == groups || s.Group == flows {
 				continue
 			}
 			// Master Size, Flush US (of all groups together), Flush Keys, New Keys, Unique Keys, Tail Prunes, Hi Water Rej
-			m.batch.AddRow(m.groups, []byte(s.Group.GUID), metaMeters, []float64{
+			m.batch.AddRow(groups, []byte(s.Group.GUID), metaMeters, []float64{
 				float64(s.Keys), took, float64(m.updated[s.Group]), float64(s.Created - before.Created), float64(s.Keys),
 				float64(s.Pruned - before.Pruned), float64(s.Refused - before.Refused),
 			})
 		}
 	}
-	if f, before := m.meter.Figures(), m.flowsBefore; m.flows != nil && f.New > 0 {
+	if f, before := m.meter.Figures(), m.flowsBefore; flows != nil && f.New > 0 {
 		m.flowsBefore = f
 		terminated, expired, pruned := f.Terminated-before.Terminated, f.Expired-before.Expired, f.Pruned-before.Pruned
 		// Master Size, New, Closed, Expired, Terminated, Key Hits, Tail Prunes
-		m.batch.AddRow(m.flows, []byte(guidIPFlows), sessionMeters, []float64{
+		m.batch.AddRow(flows, []byte(guidIPFlows), sessionMeters, []float64{
 			float64(f.Flows), float64(f.New - before.New), float64(terminated + expired + pruned), float64(expired), float64(terminated),
 			float64(f.Hits - before.Hits), float64(pruned),
 		})

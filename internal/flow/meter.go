@@ -36,7 +36,7 @@ type MeterConfig struct {
 	MaxFlows     int           // that are followed at once; 0 is 262144
 }
 
-// Meter turns records into updates of the built-in groups, section 7.2 of the specification. A group that is not registered is
+// Meter turns records into updates of the built-in groups, section 7.2 of the specification. A group that is not registered, or not any more, is
 // left out. Its methods may be called from several goroutines.
 type Meter struct {
 	cfg MeterConfig
@@ -69,12 +69,21 @@ func NewMeter(cfg MeterConfig, groups *countergroup.Registry, batch *countergrou
 	m := &Meter{cfg: cfg, batch: batch, records: reg.Ledger("flow.records", "records")}
 	m.egress, m.noAddress = m.records.Reason("egress"), m.records.Reason("no_ip_address")
 	m.table = NewTable(cfg.Idle, cfg.MaxFlows, m.end)
+	m.lookUp(groups)
+	groups.OnRegister(func(*countergroup.Group) { m.lookUp(groups) })
+	groups.OnRemove(func(*countergroup.Group) { m.lookUp(groups) })
+	return m
+}
+
+// lookUp finds the groups that there are now.
+func (m *Meter) lookUp(groups *countergroup.Registry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for guid, group := range map[string]**countergroup.Group{guidAggregates: &m.aggregates, guidHosts: &m.hosts, guidHosts6: &m.hosts6, guidInternal: &m.internal,
 		guidExternal: &m.external, guidApps: &m.apps, guidNetwork: &m.network, guidExporters: &m.exporters, guidInterfaces: &m.interfaces, guidASN: &m.asn,
 		guidMAC: &m.mac, guidMACPairs: &m.macPairs, guidVLAN: &m.vlan, guidLink: &m.link} {
 		*group = groups.Lookup(guid)
 	}
-	return m
 }
 
 // Watch has functions called for every record and for flows that begin, go on and end, from the goroutine that counts. They must not keep what they are

@@ -66,7 +66,7 @@ type Monitors struct {
 	entries []Entry
 	members []*member // in the order in which they are loaded
 	paths   []error   // that could not be read, as said last
-	changed bool      // groups were registered since scripts were attached
+	changed bool      // groups were registered or taken away since scripts were attached
 	context int64     // T.contextid of the next instance
 
 	attached atomic.Pointer[attachment]
@@ -118,7 +118,9 @@ func New(cfg Config, engine *countergroup.Engine, groups *countergroup.Registry,
 	m.unknown, m.malformed, m.notKept = m.effects.Reason("unknown_group"), m.effects.Reason("malformed"), m.effects.Reason("not_kept")
 	m.late, m.gone = m.windows.Reason("script_is_late"), m.windows.Reason("script_ended")
 	m.attached.Store(new(attachment))
-	groups.OnRegister(func(*countergroup.Group) { go m.do(func() { m.changed = true; m.settle() }) })
+	again := func(*countergroup.Group) { go m.do(func() { m.changed = true; m.settle() }) }
+	groups.OnRegister(again)
+	groups.OnRemove(again)
 	return m
 }
 

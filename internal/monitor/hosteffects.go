@@ -102,9 +102,10 @@ func (o *member) update(payload []byte) {
 
 // group finds a group, and says once that there is none.
 func (o *member) group(guid string) *countergroup.Group {
-	if g := o.known[guid]; g != nil {
+	if g := o.known[guid]; g != nil && !g.Removed() {
 		return g
 	}
+	delete(o.known, guid)
 	g := o.m.groups.Lookup(guid)
 	if g != nil {
 		o.known[guid] = g

@@ -174,3 +174,52 @@ func TestStatus(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// TestGroupIsTakenAway: the instance of a group that is taken away is unloaded, that of another group goes on; what is counted in the group is dropped and
+// counted; when a group with its GUID is registered again, the script is attached to it.
+func TestGroupIsTakenAway(t *testing.T) {
+	r := newRig(t, nil, "x.lua", `TrisulPlugin = { id = { name = "x" }, cg_monitor = { counter_guid = { "`+ownGroup+`", "{4CD742B1-C1CA-4708-BE78-0FCA2EB01A86}" },
+  onload = function() say("load", T.monitor_group_name) end,
+  onunload = function() say("unload", T.monitor_group_name) end,
+  onflushfilter = function(e, ts, key) return key ~= "no" end,
+  onflush = function(e, ts, key, m) say(T.monitor_group_name, key) if key == "0A.00.00.05" then e:update_counter("`+ownGroup+`", "from x", 0, 1) end end,
+  onupdate = function(e, ts, key) end } }`)
+	attached := func(n int) func() bool {
+		return func() bool { return strings.Count(r.logged(), `msg="script attached"`) == n }
+	}
+	soon(t, "the script is attached", attached(2))
+	r.add("a", 1)
+	r.tick(60)
+	r.wantOf("before", []string{"Own", "Hosts"}, "Own a", "Own SYS:GROUP_TOTALS")
+	own := r.groups.Lookup(ownGroup)
+	r.add("a", 1)
+	r.groups.Remove(ownGroup)
+	soon(t, "the script is unloaded", func() bool {
+		return strings.Contains(r.logged(), `msg="script unloaded: its group was taken away"`) && slices.Contains(r.seen(), "unload Own")
+	})
+	b := r.engine.Batch()
+	b.Add(own, []byte("late"), 0, 1)
+	b.Send()
+	r.count(true, 1, 0)
+	r.tick(60)
+	r.tick(60)
+	r.wantOf("while it is gone", []string{"Own", "Hosts"}, "Hosts 08.08.08.08", "Hosts 0A.00.00.05", "Hosts SYS:GROUP_TOTALS")
+	if got := ofGroupLines(r.out.lines, "Own"); len(got) != 2 {
+		t.Errorf("windows of the group: %q", got)
+	}
+	if a := r.accounts("countergroup.updates", 1); a.Discarded["group_removed"] != 1 {
+		t.Errorf("updates %+v", a)
+	}
+	if a := r.accounts("monitor.effects", 1); a.Discarded["unknown_group"] != 1 {
+		t.Errorf("effects %+v", a)
+	}
+	if _, err := r.groups.Register(own.Definition); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the script is attached again", attached(3))
+	r.add("no", 1)
+	r.count(true, 1, 0)
+	r.tick(120)
+	r.wantOf("when it is back", []string{"load", "unload", "Own"}, "load Own", "Own SYS:GROUP_TOTALS", "Own from x", "Own SYS:GROUP_TOTALS")
+	r.says(0, "BUG")
+}

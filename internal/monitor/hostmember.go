@@ -312,6 +312,7 @@ func (o *member) bind(again bool) {
 		}
 		return
 	}
+	o.part(wanted)
 	ask := Bind{Groups: groups}
 	for _, i := range wanted {
 		ask.Instances = append(ask.Instances, i.Instance)
@@ -321,11 +322,6 @@ func (o *member) bind(again bool) {
 		o.m.log.Error("cannot attach a script", "file", o.source.path, "error", err)
 		return
 	}
-	for _, i := range o.instances {
-		if !slices.Contains(wanted, i) && i.release != nil {
-			i.release()
-		}
-	}
 	o.instances = wanted
 	for _, s := range answer.Instances {
 		if n := slices.IndexFunc(wanted, func(i *placement) bool { return i.Index == s.Index }); n >= 0 {
@@ -334,6 +330,24 @@ func (o *member) bind(again bool) {
 	}
 	if len(wanted) > 0 {
 		o.state = stateRunning
+	}
+}
+
+// part gives up the instances whose groups are not there any more, before their process is told to unload them: nothing is
+// sent to them then.
+func (o *member) part(wanted []*placement) {
+	gone := slices.DeleteFunc(slices.Clone(o.instances), func(i *placement) bool { return slices.Contains(wanted, i) })
+	for _, i := range gone {
+		if i.release != nil {
+			i.release()
+		}
+		if i.running {
+			o.m.log.Info("script unloaded: its group was taken away", "file", o.source.path, "type", i.Type, "group", i.Title)
+		}
+	}
+	if len(gone) > 0 {
+		o.instances = slices.DeleteFunc(slices.Clone(o.instances), func(i *placement) bool { return slices.Contains(gone, i) })
+		o.m.publish()
 	}
 }
 

@@ -41,6 +41,7 @@ type host struct {
 	broken string // why a file that is no plugin does not run, for Probe
 
 	instances map[int]*instance
+	made      int                   // one more than the largest index there was
 	order     []*instance           // by index
 	running   atomic.Pointer[state] // that a call is made into, for other goroutines
 	told      time.Time             // when State was sent
@@ -218,6 +219,7 @@ func (h *host) bind(b *Bind) *Bound {
 	for _, n := range b.Instances {
 		if h.instances[n.Index] == nil {
 			h.instances[n.Index] = h.start(n, &b.Groups)
+			h.made = max(h.made, n.Index+1)
 		}
 	}
 	h.order = slices.SortedFunc(maps.Values(h.instances), func(a, b *instance) int { return a.Index - b.Index })
@@ -228,14 +230,25 @@ func (h *host) bind(b *Bind) *Bound {
 	return bound
 }
 
+// instance finds an instance. One that was unloaded while a frame for it was under way does nothing, and says yes to everything.
+func (h *host) instance(index int) (*instance, error) {
+	switch i := h.instances[index]; {
+	case i != nil:
+		return i, nil
+	case index < h.made:
+		return new(instance), nil
+	}
+	return nil, fmt.Errorf("BUG: a frame for instance %d, which was never there", index)
+}
+
 // rows finds the instance that a binary frame is for, and works on the frame.
 func (h *host) rows(kind byte, payload []byte) (*instance, error) {
 	if len(payload) < headSize {
 		return nil, fmt.Errorf("BUG: rows in %d bytes", len(payload))
 	}
-	i := h.instances[int(order.Uint32(payload))]
-	if i == nil {
-		return nil, fmt.Errorf("BUG: rows for instance %d, which is not there", order.Uint32(payload))
+	i, err := h.instance(int(order.Uint32(payload)))
+	if err != nil {
+		return nil, err
 	}
 	i.rows(kind, payload)
 	return i, nil

@@ -18,9 +18,9 @@ func (h *host) items(payload []byte) (*ItemVotes, error) {
 	t := table(v)
 	head := Items{Instance: int(toFloat(t.Get("instance"))), Time: int64(toFloat(t.Get("time"))), Begin: t.Get("begin") == true, End: t.Get("end") == true}
 	head.Event, _ = t.Get("event").(string)
-	i := h.instances[head.Instance]
-	if i == nil {
-		return nil, fmt.Errorf("BUG: items for instance %d, which is not there", head.Instance)
+	i, err := h.instance(head.Instance)
+	if err != nil {
+		return nil, err
 	}
 	list := &lua.Table{}
 	for _, name := range []string{"alerts", "flows", "resources"} {
