@@ -24,8 +24,9 @@ type Timeseries struct {
 
 // Driver is one entry of timeseries.write.
 type Driver struct {
-	Kind string // one of driverKinds
-	Name string // the kind unless it is given
+	Kind string    // one of driverKinds
+	Name string    // the kind unless it is given
+	Lua  LuaDriver // a script
 }
 
 // storeDriver is the kind of the embedded store.
@@ -33,14 +34,15 @@ const storeDriver = "store"
 
 // driverKinds are what an entry of timeseries.write can be, one line for each kind; every
 // kind but the store has the option name besides its own.
-func driverKinds(*Driver) []namedCase {
+func driverKinds(to *Driver) []namedCase {
 	return []namedCase{
 		{name: storeDriver, doc: "The embedded store, below `data`."},
+		{name: "lua", doc: "A driver written in Lua for ntopng's timeseries contract, in a process of its own. See [timeseries](timeseries.md).", section: luaDriverSection(&to.Lua)},
 	}
 }
 
 // newDriver is an entry with the defaults of every kind.
-func newDriver() Driver { return Driver{} }
+func newDriver() Driver { return Driver{Lua: newLuaDriver()} }
 
 func driverValue(to *Driver) value {
 	cases := driverKinds(to)

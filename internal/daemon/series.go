@@ -38,6 +38,7 @@ type surroundings struct {
 // start before anything is appended and stop after everything; one line for each kind.
 var driverMakers = map[string]func(config.Driver, surroundings) (timeseries.Driver, []part){
 	"store": makeStore,
+	"lua":   makeLuaDriver,
 }
 
 // newSeries makes the drivers of cfg; nil when it has none. Nothing is opened before its parts start.
