@@ -173,6 +173,9 @@ func TestStatus(t *testing.T) {
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
+	r.says(1, `level=ERROR msg="script not loaded" file=\S*/broken.lua`)
+	r.says(0, "restart_in=") // it is not tried again
+	r.says(1, `level=ERROR msg="an error in the script" script=monitor:works.lua`)
 }
 
 // TestGroupIsTakenAway: the instance of a group that is taken away is unloaded, that of another group goes on; what is counted in the group is dropped and

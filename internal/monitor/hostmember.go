@@ -97,7 +97,7 @@ func (o *member) spec(s source, groups *Groups) script.Spec {
 	if err != nil {
 		panic("BUG: cannot encode a setup: " + err.Error())
 	}
-	return script.Spec{Name: "monitor:" + s.name, API: API, Path: s.path, Setup: payload, Budget: s.entry.Budget}
+	return script.Spec{Name: "monitor:" + s.name, API: API, Path: s.path, Setup: payload, Budget: s.entry.Budget, LoadOnce: true}
 }
 
 func (o *member) fail(reason string) {

@@ -309,7 +309,7 @@ func (p *Process) take(kind byte, payload []byte) error {
 			return err
 		}
 		p.count.noteError(e.Error(), e.Position())
-		p.say(p.limits.errors, slog.LevelWarn, "an error in the script", "error", e.Error(), "traceback", e.Traceback)
+		p.say(p.limits.errors, slog.LevelError, "an error in the script", "error", e.Error(), "traceback", e.Traceback)
 	case kindLog:
 		var l logLine
 		if err := decode(&l); err != nil {

@@ -21,6 +21,10 @@ type Spec struct {
 
 	Budget Budget
 
+	// LoadOnce is for a script that is not tried again when it could not be loaded: the handler, which is told, says so in the log
+	// and calls Stop or Reload.
+	LoadOnce bool
+
 	// Quarantine is where the contract sets items of this script aside, for Stats; nil for nowhere.
 	Quarantine *Quarantine
 }

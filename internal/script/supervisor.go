@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
@@ -197,7 +198,11 @@ func (s *Supervisor) run() {
 		s.mu.Lock()
 		wait := s.backoff.next()
 		s.mu.Unlock()
-		s.log.Error("script ended", "error", exit.Error(), "restart_in", wait)
+		if s.spec.LoadOnce && exit.Failure != nil {
+			wait = math.MaxInt64
+		} else {
+			s.log.Error("script ended", "error", exit.Error(), "restart_in", wait)
+		}
 		var again bool
 		if p, again = s.wait(wait); !again {
 			return
