@@ -92,7 +92,7 @@ func (g *damage) remove(key []byte) {
 // readBlock reads what stands at key in the database, or a batch before it; nil when there is nothing, or when it lies in a
 // damaged part of a table, which is counted and reported and stays where it is. The
 // closer is to be closed when it is not nil.
-func (d *database) readBlock(from pebble.Reader, key []byte) ([]byte, io.Closer, error) {
+func (d *database) readBlock(from getter, key []byte) ([]byte, io.Closer, error) {
 	if d.damage.any() && d.damage.has(key) {
 		d.count.unreadable.Add(1)
 		return nil, nil, nil

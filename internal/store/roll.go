@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"math"
 	"slices"
 	"sort"
@@ -29,6 +31,83 @@ type roller struct {
 	scratch []int64
 	key     []byte
 	data    []byte
+}
+
+// getter is what blocks are read from: the database, a batch before it, or what was read ahead.
+type getter interface {
+	Get(key []byte) ([]byte, io.Closer, error)
+}
+
+// ahead holds blocks of a run of series that were read in one go.
+type ahead struct {
+	getter
+	starts map[tierStart]bool // what was read
+	values map[blockID][]byte
+}
+
+type tierStart struct {
+	tier  byte
+	start int64
+}
+
+type blockID struct {
+	tierStart
+	series uint64
+}
+
+// Get implements getter.
+func (a *ahead) Get(key []byte) ([]byte, io.Closer, error) {
+	id := blockID{tierStart{key[1], int64(binary.BigEndian.Uint64(key[2:]))}, dataKeySeries(key)}
+	if !a.starts[id.tierStart] {
+		return a.getter.Get(key)
+	}
+	value, ok := a.values[id]
+	if !ok {
+		return nil, nil, pebble.ErrNotFound
+	}
+	return value, io.NopCloser(nil), nil
+}
+
+// readAhead reads the blocks that rolling series, in ascending order, from begin to
+// end needs. When a table is damaged, all of them are read one by one.
+func (w *roller) readAhead(sh *shape, t *tier, ids []uint64, begin, end int64) (getter, error) {
+	a := &ahead{w.pebble, make(map[tierStart]bool), make(map[blockID][]byte)}
+	if w.damage.any() || len(ids) == 0 {
+		return w.pebble, nil
+	}
+	it, err := w.pebble.NewIter(within([]byte{keyData}))
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	low, high, span := max(begin-sh.margin-1, sh.floor, 0), end+sh.margin, sh.Span
+	if t.Source != tierRaw {
+		low, high, span = begin, end-1, sh.tier(t.Source).Span
+	}
+	read := func(tier byte, start int64) {
+		a.starts[tierStart{tier, start}] = true
+		w.key = appendTierKey(w.key[:0], tier, start, sh.ID, ids[0])
+		prefix := string(w.key[:dataKeySize-8])
+		for valid := it.SeekGE(w.key); valid && string(it.Key()[:len(prefix)]) == prefix; valid = it.Next() {
+			id := dataKeySeries(it.Key())
+			if id > ids[len(ids)-1] {
+				break
+			}
+			a.values[blockID{tierStart{tier, start}, id}] = slices.Clone(it.Value())
+		}
+	}
+	for start := low - low%span; start <= high; start += span {
+		read(t.Source, start)
+	}
+	for start := begin - begin%t.Span; start < end; start += t.Span {
+		read(t.ID, start)
+	}
+	if err := it.Error(); pebble.IsCorruptionError(err) {
+		return w.pebble, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // shape is what of a schema a roller works with, as it was under d.mu.
@@ -66,7 +145,7 @@ func (w *roller) all(n int) []int {
 
 // read adds the block at key to s, nothing when it is not there or cannot be read: a
 // reader will set it aside.
-func (w *roller) read(from pebble.Reader, s *samples, columns []int, start int64) error {
+func (w *roller) read(from getter, s *samples, columns []int, start int64) error {
 	value, closer, err := w.readBlock(from, w.key)
 	if err != nil || value == nil {
 		return err
@@ -84,7 +163,7 @@ func (w *roller) read(from pebble.Reader, s *samples, columns []int, start int64
 
 // roll makes the slots of t that begin in [from, to) of one series anew and puts
 // them into batch. It returns where those end that had to be made.
-func (w *roller) roll(from pebble.Reader, batch *pebble.Batch, sh *shape, t *tier, id uint64, begin, end int64) (int64, error) {
+func (w *roller) roll(from getter, batch *pebble.Batch, sh *shape, t *tier, id uint64, begin, end int64) (int64, error) {
 	for begin < end { // which may move begin past end
 		start := begin - begin%t.Span
 		until := min(end, start+t.Span)
@@ -99,7 +178,7 @@ func (w *roller) roll(from pebble.Reader, batch *pebble.Batch, sh *shape, t *tie
 
 // rollBlock is roll within one block of t. Points that came late change what the
 // next point after them is above its predecessor: slots up to that are made too.
-func (w *roller) rollBlock(from pebble.Reader, batch *pebble.Batch, sh *shape, t *tier, id uint64, start, begin, end int64) (int64, error) {
+func (w *roller) rollBlock(from getter, batch *pebble.Batch, sh *shape, t *tier, id uint64, start, begin, end int64) (int64, error) {
 	width := rowColumns + sh.metrics*cellColumns
 	w.target.reset(width)
 	w.key = appendTierKey(w.key[:0], t.ID, start, sh.ID, id)
@@ -179,7 +258,7 @@ func (w *roller) prepare(n, metrics int) {
 
 // fromPoints makes the slots from begin to end of points. before is the number of
 // rows in the target that come before them.
-func (w *roller) fromPoints(from pebble.Reader, sh *shape, t *tier, id uint64, before int, begin, end int64) error {
+func (w *roller) fromPoints(from getter, sh *shape, t *tier, id uint64, before int, begin, end int64) error {
 	n := int((end - begin) / t.Step)
 	w.source.reset(sh.metrics)
 	after := max(begin-sh.margin-1, sh.floor)
@@ -255,7 +334,7 @@ func (w *roller) lead(c *cell, m int, v float64) {
 
 // predecessor puts the last point before begin, where points are gone, in front of
 // the others: as much of it as t knows. before is the number of rows in the target that come before.
-func (w *roller) predecessor(from pebble.Reader, sh *shape, t *tier, id uint64, before int, begin int64) error {
+func (w *roller) predecessor(from getter, sh *shape, t *tier, id uint64, before int, begin int64) error {
 	rows := &w.target
 	if before == 0 && begin%t.Span == 0 && begin > 0 {
 		rows = &w.made
@@ -283,7 +362,7 @@ func (w *roller) predecessor(from pebble.Reader, sh *shape, t *tier, id uint64, 
 }
 
 // fromTier makes the slots from begin to end of those of a shorter tier.
-func (w *roller) fromTier(from pebble.Reader, sh *shape, t, source *tier, id uint64, begin, end int64) error {
+func (w *roller) fromTier(from getter, sh *shape, t, source *tier, id uint64, begin, end int64) error {
 	width := rowColumns + sh.metrics*cellColumns
 	w.source.reset(width)
 	for start := begin - begin%source.Span; start < end; start += source.Span {
@@ -473,10 +552,10 @@ func (d *database) rollSpan(ctx context.Context, sc *schema, i int, begin, end i
 }
 
 // rollPart is rollSpan for a few series, no longer than appends can wait.
-func (d *database) rollPart(w *roller, sh *shape, i int, begin, end int64, from uint64) (next uint64, err error) {
+func (d *database) rollPart(w *roller, sh *shape, i int, begin, end int64, id uint64) (next uint64, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	m, err := d.match(sh.schema, nil, from)
+	m, err := d.match(sh.schema, nil, id)
 	if err != nil {
 		return 0, err
 	}
@@ -496,9 +575,13 @@ func (d *database) rollPart(w *roller, sh *shape, i int, begin, end int64, from 
 	if looked < partSize {
 		next = 0
 	}
+	from, err := w.readAhead(sh, &sh.tiers[i], ids, begin, end)
+	if err != nil {
+		return 0, err
+	}
 	batch := d.pebble.NewBatch()
 	for _, id := range ids {
-		if _, err := w.roll(d.pebble, batch, sh, &sh.tiers[i], id, begin, end); err != nil {
+		if _, err := w.roll(from, batch, sh, &sh.tiers[i], id, begin, end); err != nil {
 			return 0, err
 		}
 	}

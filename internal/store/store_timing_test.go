@@ -58,7 +58,7 @@ func newCounterLoad(metrics, hosts int) *counterLoad {
 // batch is the next points, up to n, in the order in which a poller has them.
 func (l *counterLoad) batch(n int) []timeseries.Point {
 	if l.next == 0 {
-		l.time += 60
+		l.time += l.schema.Step
 	}
 	points := l.points[l.next:min(l.next+n, len(l.points))]
 	for i := range points {
