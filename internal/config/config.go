@@ -86,7 +86,7 @@ func Default() *Config {
 		Log:        Log{Format: "text", Level: slog.LevelInfo},
 		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
 		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
-		Timeseries: Timeseries{Write: []Driver{{Kind: storeDriver, Name: storeDriver, Lua: newLuaDriver()}}, Read: storeDriver, MaxSeries: 5_000_000},
+		Timeseries: Timeseries{Write: []Driver{newStoreDriver()}, Read: storeDriver, MaxSeries: 5_000_000},
 		Events:     defaultEvents(),
 		Flows:      defaultFlows(),
 		Groups:     defaultGroups(),

@@ -76,6 +76,7 @@ func given(s section) string {
 func TestExamplesOfOptions(t *testing.T) {
 	t.Setenv("WEIR_TOKEN", "secret")
 	t.Setenv("NATS_SECRET", "secret")
+	t.Setenv("STORE_SECRET", "secret")
 	var check func(path string, s section)
 	try := func(path string, o option) {
 		d := &decoder{config: &Config{positions: make(map[string]position)}, lookup: os.LookupEnv}

@@ -24,9 +24,10 @@ type Timeseries struct {
 
 // Driver is one entry of timeseries.write.
 type Driver struct {
-	Kind string    // one of driverKinds
-	Name string    // the kind unless it is given
-	Lua  LuaDriver // a script
+	Kind   string    // one of driverKinds
+	Name   string    // the kind unless it is given
+	Lua    LuaDriver // a script
+	Remote Remote    // of a remote store
 }
 
 // storeDriver is the kind of the embedded store.
@@ -35,14 +36,21 @@ const storeDriver = "store"
 // driverKinds are what an entry of timeseries.write can be, one line for each kind; every
 // kind but the store has the option name besides its own.
 func driverKinds(to *Driver) []namedCase {
-	return []namedCase{
+	return append([]namedCase{
 		{name: storeDriver, doc: "The embedded store, below `data`."},
 		{name: "lua", doc: "A driver written in Lua for ntopng's timeseries contract, in a process of its own. See [timeseries](timeseries.md).", section: luaDriverSection(&to.Lua)},
-	}
+	}, remoteKinds(to)...)
 }
 
 // newDriver is an entry with the defaults of every kind.
-func newDriver() Driver { return Driver{Lua: newLuaDriver()} }
+func newDriver() Driver { return Driver{Remote: defaultRemote(), Lua: newLuaDriver()} }
+
+// newStoreDriver is the entry that there is without a file.
+func newStoreDriver() Driver {
+	d := newDriver()
+	d.Kind, d.Name = storeDriver, storeDriver
+	return d
+}
 
 func driverValue(to *Driver) value {
 	cases := driverKinds(to)
@@ -138,6 +146,7 @@ func (c *Config) checkTimeseries(d *decoder) {
 	for i := range t.Write {
 		w := &t.Write[i]
 		w.Name = cmp.Or(w.Name, w.Kind)
+		w.checkRemote(d, index("timeseries.write", i))
 		if slices.Contains(names, w.Name) {
 			path := index("timeseries.write", i)
 			message := "an entry before it has the same name"

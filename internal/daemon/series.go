@@ -39,6 +39,10 @@ type surroundings struct {
 var driverMakers = map[string]func(config.Driver, surroundings) (timeseries.Driver, []part){
 	"store": makeStore,
 	"lua":   makeLuaDriver,
+
+	config.InfluxDBDriver:   makeRemote(makeInfluxDB),
+	config.PrometheusDriver: makeRemote(makePrometheus),
+	config.ClickHouseDriver: makeRemote(makeClickHouse),
 }
 
 // newSeries makes the drivers of cfg; nil when it has none. Nothing is opened before its parts start.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,8 +25,8 @@ type Secret struct {
 	File string // white space around what it holds is left out; read for every request, so that it may change
 }
 
-// value returns the secret; errors do not quote it.
-func (s Secret) value() (string, error) {
+// Value returns the secret; errors do not quote it.
+func (s Secret) Value() (string, error) {
 	if s.File == "" {
 		return s.Text, nil
 	}
@@ -56,7 +57,9 @@ type Access struct {
 type Client struct {
 	access Access
 	root   string
-	http   *http.Client
+
+	mu   sync.Mutex
+	http *http.Client // nil until the files of access.TLS are read
 }
 
 // The limits of one exchange.
@@ -67,24 +70,35 @@ const (
 	reasonBytes = 2000            // of an answer that says what is wrong
 )
 
-// NewClient returns a Client. It fails when files of access.TLS cannot be used.
-func NewClient(access Access) (*Client, error) {
-	transport := &http.Transport{
-		Proxy:       http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{Timeout: connectTime}).DialContext, TLSHandshakeTimeout: connectTime,
-		ResponseHeaderTimeout: headerTime, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+// NewClient returns a Client, which reads the files of access.TLS when it is used first.
+func NewClient(access Access) *Client {
+	return &Client{access: access, root: strings.TrimRight(access.URL, "/")}
+}
+
+// connected returns the means to make requests.
+func (c *Client) connected() (*http.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http != nil {
+		return c.http, nil
 	}
-	settings, err := access.TLS.settings()
+	settings, err := c.access.TLS.Settings()
 	if err != nil {
 		return nil, err
 	}
-	transport.TLSClientConfig = settings
+	transport := &http.Transport{
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{Timeout: connectTime}).DialContext, TLSClientConfig: settings, TLSHandshakeTimeout: connectTime,
+		ResponseHeaderTimeout: headerTime, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+	}
 	// A redirected POST would become a GET, and the secret would go elsewhere.
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{access: access, root: strings.TrimRight(access.URL, "/"), http: &http.Client{Transport: transport, CheckRedirect: noRedirect}}, nil
+	c.http = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	return c.http, nil
 }
 
-func (t TLS) settings() (*tls.Config, error) {
+// Settings reads the files.
+func (t TLS) Settings() (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
@@ -146,7 +160,11 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	if err := c.authorize(request); err != nil {
 		return nil, err
 	}
-	response, err := c.http.Do(request)
+	client, err := c.connected()
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach %s: %w", c.root, bare(err))
 	}
@@ -169,7 +187,7 @@ func (c *Client) Ask(ctx context.Context, r Request) error {
 }
 
 func (c *Client) authorize(request *http.Request) error {
-	token, err := c.access.Token.value()
+	token, err := c.access.Token.Value()
 	if err != nil {
 		return err
 	}
@@ -177,7 +195,7 @@ func (c *Client) authorize(request *http.Request) error {
 		request.Header.Set("Authorization", c.access.Scheme+" "+token)
 		return nil
 	}
-	password, err := c.access.Password.value()
+	password, err := c.access.Password.Value()
 	if err != nil {
 		return err
 	}

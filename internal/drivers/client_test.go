@@ -46,10 +46,7 @@ func TestClient(t *testing.T) {
 	if err := os.WriteFile(file, []byte(" "+secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewClient(Access{URL: server.URL + "/", Username: "weir", Password: Secret{File: file}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := NewClient(Access{URL: server.URL + "/", Username: "weir", Password: Secret{File: file}})
 	read := func(r Request) string {
 		t.Helper()
 		response, err := c.Do(t.Context(), r)
@@ -100,10 +97,7 @@ func TestClient(t *testing.T) {
 		t.Errorf("got %q, %v", text, err)
 	}
 
-	c, err = NewClient(Access{URL: server.URL, Token: Secret{Text: "t0ken"}, Scheme: "Token"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c = NewClient(Access{URL: server.URL, Token: Secret{Text: "t0ken"}, Scheme: "Token"})
 	if got := read(Request{Path: server.URL + "/ok", Form: map[string][]string{"q": {"x"}}, Method: "POST"}); got != "  Token t0ken q=x" {
 		t.Errorf("got %q", got)
 	}
@@ -112,10 +106,7 @@ func TestClient(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cannot reach "+server.URL) || strings.Contains(err.Error(), "question") {
 		t.Errorf("got %v", err)
 	}
-	c, err = NewClient(Access{URL: server.URL, Token: Secret{File: "/nothing/here"}, Scheme: "Token"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c = NewClient(Access{URL: server.URL, Token: Secret{File: "/nothing/here"}, Scheme: "Token"})
 	if err := c.Ask(t.Context(), Request{Path: "/ok"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
@@ -140,16 +131,13 @@ func TestTLSFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, files := range []TLS{{CA: "/nothing/here"}, {CA: empty}, {Cert: empty, Key: empty}} {
-		if _, err := NewClient(Access{URL: "https://127.0.0.1", TLS: files}); err == nil {
+		if err := NewClient(Access{URL: "https://127.0.0.1", TLS: files}).Ask(t.Context(), Request{}); err == nil || !strings.Contains(err.Error(), "cannot ") {
 			t.Errorf("%+v is taken", files)
 		}
 	}
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	c, err := NewClient(Access{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := NewClient(Access{URL: server.URL})
 	if err := c.Ask(t.Context(), Request{Path: "/"}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate of nobody is taken: %v", err)
 	}

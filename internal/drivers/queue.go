@@ -24,8 +24,11 @@ const (
 	firstPause  = 500 * time.Millisecond // before points are sent again; then twice as long every time
 	lastPause   = time.Minute
 	longestWait = 15 * time.Minute // whatever the store says
-	stopTime    = 3 * time.Second  // for what waits when Weir stops and the store works
+	stopTime    = 2 * time.Second  // for what waits when Weir stops and the store works
 )
+
+// StopPatience is how long Driver.Stop takes at most.
+const StopPatience = stopTime + time.Second
 
 // queue holds points on disk until the store has them (R20): they are appended from any
 // goroutine and sent by one of its own. When it is full, points are refused and

@@ -42,14 +42,10 @@ type Server struct {
 
 var _ drivers.Remote = (*Server)(nil)
 
-// New returns a Server, of which nothing is asked yet. It fails when files of cfg.Access.TLS cannot be used.
-func New(cfg Config) (*Server, error) {
+// New returns a Server, of which nothing is asked yet.
+func New(cfg Config) *Server {
 	cfg.Access.Scheme = "Bearer"
-	client, err := drivers.NewClient(cfg.Access)
-	if err != nil {
-		return nil, err
-	}
-	return &Server{cfg: cfg, client: client, table: quoteName(cfg.Database) + "." + quoteName(cfg.Table)}, nil
+	return &Server{cfg: cfg, client: drivers.NewClient(cfg.Access), table: quoteName(cfg.Database) + "." + quoteName(cfg.Table)}
 }
 
 func quoteName(name string) string {

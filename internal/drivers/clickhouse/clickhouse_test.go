@@ -224,10 +224,7 @@ func open(t *testing.T, handler http.Handler) (delivered, string) {
 	t.Helper()
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	server, err := New(Config{Access: drivers.Access{URL: web.URL, Username: "weir", Password: drivers.Secret{Text: "s3cret"}}, Database: "weir", Table: "timeseries"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := New(Config{Access: drivers.Access{URL: web.URL, Username: "weir", Password: drivers.Secret{Text: "s3cret"}}, Database: "weir", Table: "timeseries"})
 	registry := telemetry.NewRegistry()
 	dir := t.TempDir()
 	d := drivers.New(drivers.Config{Name: "clickhouse", Dir: dir}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))

@@ -82,10 +82,7 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 
 func open(t *testing.T, cfg Config) delivered {
 	t.Helper()
-	server, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := New(cfg)
 	registry := telemetry.NewRegistry()
 	d := drivers.New(drivers.Config{Name: "influxdb", Dir: t.TempDir()}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err := d.Setup(t.Context()); err != nil {

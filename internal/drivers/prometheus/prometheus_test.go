@@ -82,10 +82,7 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 
 func open(t *testing.T, address string) delivered {
 	t.Helper()
-	server, err := New(Config{Access: drivers.Access{URL: address}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := New(Config{Access: drivers.Access{URL: address}})
 	registry := telemetry.NewRegistry()
 	d := drivers.New(drivers.Config{Name: "prometheus", Dir: t.TempDir()}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err := d.Setup(t.Context()); err != nil {
