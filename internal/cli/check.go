@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/monitor"
 )
 
 func checkCommand() *cobra.Command {
@@ -19,8 +21,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Say what is wrong with a configuration, and start nothing",
 		Long: `Read a configuration and the files it names (tokens, certificates) as weir run
-does, load the scripts of connectors, each in a process of its own and without calling
-init, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN, and
+does, load the scripts of connectors and monitors, each in a process of its own and
+without calling init or onload, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN, and
 what is left out of the configuration as a warning.
 
 The exit code is 0 when the configuration is fine and 2 when it is not.`,
@@ -46,7 +48,16 @@ The exit code is 0 when the configuration is fine and 2 when it is not.`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "warning: connector %s: %s\n", cfg.Events.Connectors[i].Name, problem)
 				}
 			}
-			return summarize(cmd.OutOrStdout(), file, cfg, found)
+			monitors, err := inspectMonitors(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			for _, f := range slices.Concat(monitors...) {
+				for _, problem := range f.Problems {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: monitor %s: %s\n", f.File, problem)
+				}
+			}
+			return summarize(cmd.OutOrStdout(), file, cfg, found, slices.Concat(monitors...))
 		},
 	}
 	registerConfig(cmd, &file)
@@ -54,7 +65,7 @@ The exit code is 0 when the configuration is fine and 2 when it is not.`,
 }
 
 // summarize prints what the configuration comes to.
-func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.Inspection) error {
+func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.Inspection, monitors []monitor.Inspection) error {
 	var listen, backends []string
 	for _, l := range cfg.StatsD.Listen {
 		listen = append(listen, l.Network+"://"+l.Address)
@@ -98,6 +109,9 @@ func summarize(w io.Writer, file string, cfg *config.Config, found []*connector.
 	}
 	for i, f := range found {
 		summarizeConnector(&out, cfg.Events.Connectors[i], f)
+	}
+	for _, f := range monitors {
+		summarizeMonitor(&out, f)
 	}
 	_, err := w.Write(out.Bytes())
 	return err

@@ -11,6 +11,8 @@ import (
 
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
+	"github.com/weirhq/weir/internal/daemon"
+	"github.com/weirhq/weir/internal/monitor"
 	"github.com/weirhq/weir/internal/script"
 )
 
@@ -46,6 +48,42 @@ func inspect(ctx context.Context, cfg *config.Config) (found []*connector.Inspec
 		return nil, mistakes
 	}
 	return found, nil
+}
+
+// inspectMonitors loads monitor scripts, each in a process of its own. found has a list for each entry of monitors; the error holds what is wrong, with places.
+func inspectMonitors(ctx context.Context, cfg *config.Config) (found [][]monitor.Inspection, err error) {
+	var mistakes config.Errors
+	for i := range cfg.Monitors {
+		path := fmt.Sprintf("monitors[%d].path", i)
+		bounded, cancel := context.WithTimeout(ctx, checkAll)
+		some, err := daemon.InspectMonitors(bounded, cfg, i, checkCall+checkKill)
+		cancel()
+		if err != nil {
+			mistakes = append(mistakes, cfg.Fail(path, err))
+		}
+		for _, one := range some {
+			if one.Err != nil {
+				mistakes = append(mistakes, cfg.Fail(path, fmt.Errorf("cannot load a monitor: %w", one.Err)))
+			}
+		}
+		found = append(found, some)
+	}
+	if len(mistakes) > 0 {
+		return nil, mistakes
+	}
+	return found, nil
+}
+
+// summarizeMonitor prints what a monitor comes to.
+func summarizeMonitor(w io.Writer, found monitor.Inspection) {
+	attaches := "to nothing"
+	if len(found.Attaches) > 0 {
+		attaches = strings.Join(found.Attaches, ", ")
+	}
+	fmt.Fprintf(w, "  monitor     %s\n    file        %s\n    attached    %s\n", found.Name, found.File, attaches)
+	if len(found.Defines) > 0 {
+		fmt.Fprintf(w, "    defines     %s\n", strings.Join(found.Defines, ", "))
+	}
 }
 
 // summarizeConnector prints what a connector comes to, without secrets.

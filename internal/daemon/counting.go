@@ -128,6 +128,16 @@ func entries(cfg *config.Config, version string) []monitor.Entry {
 	return entries
 }
 
+// InspectMonitors loads the scripts of one entry of cfg.Monitors, with the groups that cfg has, and runs nothing. Each gets the time that tried says
+// for a call, at most.
+func InspectMonitors(ctx context.Context, cfg *config.Config, entry int, tried time.Duration) ([]monitor.Inspection, error) {
+	c := newCounting(cfg, nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), "", true)
+	e := entries(cfg, "")[entry]
+	e.Setup.Call = min(e.Setup.Call, int(tried/time.Millisecond))
+	e.Budget.Hard = tried
+	return monitor.Inspect(ctx, e, c.groups)
+}
+
 // probeID is what scripts are told where they run.
 const probeID = "probe0"
 

@@ -380,19 +380,8 @@ func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []s
 			all = append(all, i)
 		}
 	}
-	var from []Group
-	switch block.Type {
-	case TypeCGMonitor:
-		from = groups.Counter
-	case TypeAlertMonitor:
-		from = groups.Alert
-	case TypeResourceMonitor:
-		from = groups.Resource
-	case TypeFTSMonitor:
-		from = groups.FTS
-	case TypeSGMonitor:
-		from = groups.Session
-	default:
+	from, bindable := groups.of(block.Type)
+	if !bindable {
 		add("", "", nil)
 		return all, nil
 	}
@@ -408,6 +397,23 @@ func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []s
 		add(g.GUID, g.Title, counter)
 	}
 	return all, notes
+}
+
+// of are the groups that a block of a type can be bound to; bindable is false for types that are bound to none.
+func (g *Groups) of(blockType string) (groups []Group, bindable bool) {
+	switch blockType {
+	case TypeCGMonitor:
+		return g.Counter, true
+	case TypeAlertMonitor:
+		return g.Alert, true
+	case TypeResourceMonitor:
+		return g.Resource, true
+	case TypeFTSMonitor:
+		return g.FTS, true
+	case TypeSGMonitor:
+		return g.Session, true
+	}
+	return nil, false
 }
 
 // started takes how an instance came up.
