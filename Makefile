@@ -70,10 +70,11 @@ deps-test: deps
 	command -v nc >/dev/null || missing="$$missing netcat-openbsd"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v influxd >/dev/null || missing="$$missing influxdb"; \
+	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v softflowd >/dev/null || missing="$$missing softflowd"; \
 	command -v nfcapd >/dev/null || missing="$$missing nfdump"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB to write to; softflowd to export flows and nfdump to count them)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB and Prometheus to write to and to compare with; softflowd to export flows and nfdump to count them)
 
 # influxd: one of the scripts writes to it; the folder: the other ones write to it when nothing tells them another.
 deps-contracts: deps
