@@ -19,18 +19,19 @@ import (
 	"github.com/weirhq/weir/internal/connector"
 	"github.com/weirhq/weir/internal/event"
 	"github.com/weirhq/weir/internal/monitor"
+	"github.com/weirhq/weir/internal/tsdriver"
 )
 
 // maxLine is the size of the longest line of input, in bytes.
 const maxLine = 64 << 20
 
 func scriptRunCommand() *cobra.Command {
-	var api, input string
+	var api, input, configuration string
 	var given []string
 	setup := connector.Setup{Name: "script"}
 	cmd := &cobra.Command{
-		Use:   "run --api centreon|trisul [--input FILE] SCRIPT",
-		Short: "Run one script against recorded events or counters and print what it does",
+		Use:   "run --api centreon|trisul|ntopng [--input FILE] SCRIPT",
+		Short: "Run one script against recorded events, counters or series and print what it does",
 		Long: `Run one script in the foreground, as the pipeline would.
 
 --api centreon: load it, ask its filter once, init, write for each event, and flush at the end.
@@ -50,11 +51,16 @@ the callback, the group, what it was given and returned, the updates and alerts 
 raised. "returned" is what a vote counts as: one that is not true or false counts as true.
 Callbacks for flows, records and resources are not called.
 
+--api ntopng: run the file with ts_utils ready; what it prints goes to standard output, what it logs
+to standard error. Series are in a store that is removed at the end, or, with --config, in the
+drivers of that configuration, which a running Weir must not use at the same time.
+
 The exit code is 0 when every call did without an error, 1 when one raised, or the script could
 not be loaded or the input not be read to its end, and 2 when the command line is wrong.`,
 		Example: `  weir script run --api centreon --input events.json --parameter port=8086 influxdb.lua
   echo '{"category":1,"element":29,"host_id":1}' | weir script run --api centreon --bbdo-version 3.0.1 mine.lua
-  weir script run --api trisul --input nfcapd.202501311200 monitor.lua`,
+  weir script run --api trisul --input nfcapd.202501311200 monitor.lua
+  weir script run --api ntopng --config weir.yaml report.lua`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("%d scripts are given, and one is run: weir script run --api %s SCRIPT", len(args), cmp.Or(api, connector.API))
@@ -64,7 +70,16 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case api == "":
-				return fmt.Errorf("say what the script is written for: --api %s or --api %s", connector.API, monitor.API)
+				return fmt.Errorf("say what the script is written for: --api %s, --api %s or --api %s", connector.API, monitor.API, tsdriver.API)
+			case api == tsdriver.API:
+				for _, name := range []string{"parameter", "category", "bbdo-version", "input"} {
+					if cmd.Flags().Changed(name) {
+						return fmt.Errorf("--%s is not for --api %s: such scripts have no such thing", name, tsdriver.API)
+					}
+				}
+				return runTimeseries(cmd, args[0], configuration)
+			case configuration != "":
+				return fmt.Errorf("--config is for --api %s", tsdriver.API)
 			case api == monitor.API:
 				for _, name := range []string{"parameter", "category", "bbdo-version"} {
 					if cmd.Flags().Changed(name) {
@@ -73,7 +88,7 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 				}
 				return runMonitor(cmd, args[0], input)
 			case api != connector.API:
-				return fmt.Errorf("cannot run a script for the API %q: want --api %s or --api %s", api, connector.API, monitor.API)
+				return fmt.Errorf("cannot run a script for the API %q: want --api %s, --api %s or --api %s", api, connector.API, monitor.API, tsdriver.API)
 			case !slices.Contains(connector.Versions, setup.BBDO):
 				return fmt.Errorf("cannot use --bbdo-version %q: want one of %s", setup.BBDO, strings.Join(connector.Versions, ", "))
 			}
@@ -111,7 +126,8 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon" or "trisul"`)
+	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon", "trisul" or "ntopng"`)
+	cmd.Flags().StringVarP(&configuration, "config", "c", "", "the configuration whose series --api ntopng uses")
 	cmd.Flags().StringVar(&input, "input", "", "a file of events, updates or flows, instead of standard input")
 	cmd.Flags().StringArrayVar(&given, "parameter", nil, "NAME=VALUE for init, a number when it is one; may be repeated")
 	cmd.Flags().StringSliceVar(&setup.Categories, "category", nil, "the category filter, such as neb or neb:host_status; may be repeated")

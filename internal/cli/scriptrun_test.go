@@ -86,7 +86,7 @@ function write() return true end`)
 	lines(`{"call":"load","result":"error","errors":["`+broken+`:1: lua: '`+broken+`' could not be loaded: `+broken+`:1: \u003cname\u003e or '...' expected near '\u003ceof\u003e'"]}
 `, broken)
 
-	f(exitUsage, `want --api centreon`, "--api", "ntopng", script)
+	f(exitUsage, `want --api centreon`, "--api", "nagios", script)
 	f(exitUsage, `say what the script is written for: --api centreon`, script)
 	f(exitUsage, `0 scripts are given, and one is run: weir script run --api centreon SCRIPT`, "--api", "centreon")
 	f(exitUsage, `want NAME=VALUE`, "--api", "centreon", "--parameter", "x", script)

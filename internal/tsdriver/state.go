@@ -226,7 +226,7 @@ func (s *state) callFront(c *lua.Call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	argument, err := plain(v, 0)
+	argument, err := plain(v, name == "append", 0)
 	if err != nil {
 		return 0, fmt.Errorf("cannot pass this to %s: %w", name, err)
 	}
@@ -257,9 +257,9 @@ func (s *state) callFront(c *lua.Call) (int, error) {
 // maxDepth bounds nested tables: one that holds itself has no form outside.
 const maxDepth = 16
 
-// plain is a Lua value in the form that becomes JSON. NaN and infinities have none: in the options of
-// a question they are the default, and as values they are texts, which are refused with their name.
-func plain(v lua.Value, depth int) (any, error) {
+// plain is a Lua value in the form that becomes JSON. NaN and infinities have none: as values of points they are
+// texts, which are refused with their name, and in a question NaN is what is not given and infinity a large number.
+func plain(v lua.Value, values bool, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("tables are nested more than %d deep", maxDepth)
 	}
@@ -268,20 +268,18 @@ func plain(v lua.Value, depth int) (any, error) {
 		return v, nil
 	case float64:
 		switch {
+		case values && (math.IsNaN(v) || math.IsInf(v, 0)):
+			return lua.FormatNumber(v), nil
 		case math.IsNaN(v):
-			return "NaN", nil
-		case math.IsInf(v, 1):
-			return "Inf", nil
-		case math.IsInf(v, -1):
-			return "-Inf", nil
+			return nil, nil
 		}
-		return v, nil
+		return min(max(v, -math.MaxFloat64), math.MaxFloat64), nil
 	case *lua.Table:
 		if len(v.Hash) == 0 {
 			list := make([]any, len(v.Array))
 			for i, entry := range v.Array {
 				var err error
-				if list[i], err = plain(entry, depth+1); err != nil {
+				if list[i], err = plain(entry, values, depth+1); err != nil {
 					return nil, err
 				}
 			}
@@ -289,7 +287,7 @@ func plain(v lua.Value, depth int) (any, error) {
 		}
 		object := make(map[string]any, len(v.Hash)+len(v.Array))
 		for i, entry := range v.Array {
-			one, err := plain(entry, depth+1)
+			one, err := plain(entry, values, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -308,9 +306,12 @@ func plain(v lua.Value, depth int) (any, error) {
 			if _, function := pair.Value.(*lua.Ref); function {
 				continue // influx_internal_query
 			}
-			one, err := plain(pair.Value, depth+1)
+			one, err := plain(pair.Value, values, depth+1)
 			if err != nil {
 				return nil, err
+			}
+			if list, ok := one.([]any); ok && len(list) == 0 && name == "values" { // of a sample without any
+				one = map[string]any{}
 			}
 			object[name] = one
 		}

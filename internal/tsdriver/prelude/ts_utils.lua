@@ -10,7 +10,8 @@ local ts_utils = {
   custom_schemas = {}, MAX_EXPORT_TIME = 60,
 }
 
-local silent = { unknown_schema = true, no_series = true, bad_range = true }
+-- What scripts hear nothing of, and what the front says itself.
+local silent = { unknown_schema = true, no_series = true, bad_range = true, missing_tag = true }
 
 -- Calls a function of the front. An error is nil or false to scripts, and a line in the log.
 local function ask(name, arguments, failed)
@@ -104,7 +105,7 @@ end
 
 function ts_utils.getLoadedSchemas()
   local loaded = {}
-  for _, form in ipairs(front("getLoadedSchemas", {}) or {}) do loaded[form.name] = ts_utils.getSchema(form.name) end
+  for _, form in ipairs(front("getLoadedSchemas") or {}) do loaded[form.name] = ts_utils.getSchema(form.name) end
   for name, schema in pairs(schemas) do loaded[name] = schema end
   return loaded
 end
@@ -133,11 +134,7 @@ function ts_utils.append(schema_name, values, timestamp)
   local sample = { schema = schema_name, values = values, time = timestamp, late = ntop.isDeadlineApproaching() or nil }
   local refused = ask("append", { sample })
   if not refused then return false end
-  if refused[1] then
-    native.log("error", refused[1].reason)
-    return false
-  end
-  return true
+  return refused[1] == nil -- why, the front has said
 end
 
 --- Questions
@@ -238,7 +235,7 @@ function ts_utils.delete(schema_prefix, tags)
     native.log("error", "Not Admin")
     return false
   end
-  return ask("delete", { prefix = schema_prefix, tags = tags or {} }, false)
+  return front("delete", { prefix = schema_prefix, tags = tags or {} }) == true -- the front says why not
 end
 
 function ts_utils.deleteOldData(ifid)
