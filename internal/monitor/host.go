@@ -77,27 +77,32 @@ type Monitors struct {
 	waitedAll       time.Duration
 	totals, refused int // of engines, in the window that is worked on: rows of totals, and those that scripts refused
 
-	mu           sync.Mutex // for what follows
-	others       []countergroup.OtherGroup
-	messages     []sent
-	messageBytes int
-	now          int64 // the end of the second that is worked on; 0 before the first
-	alerts       collected[Alert]
-	resources    collected[Resource]
-	orphans      []*tracker // of scripts that have ended, whose lists are to be stored
+	mu        sync.Mutex // for what follows
+	others    []countergroup.OtherGroup
+	inboxes   map[addressee]*inbox
+	now       int64 // the end of the second that is worked on; 0 before the first
+	alerts    collected[Alert]
+	resources collected[Resource]
+	orphans   []*tracker // of scripts that have ended, whose lists are to be stored
 }
 
-// sent is a message on its way, with the process it came from.
-type sent struct {
-	Message
-	from *member
+// addressee is where messages go: the instances of one half of a file.
+type addressee struct {
+	member   *member
+	frontend bool
+}
+
+// inbox holds the messages for an addressee until the next second, newest last.
+type inbox struct {
+	messages []Message
+	bytes    int
 }
 
 const (
 	defaultScan  = 5 * time.Second
 	defaultVotes = 10 * time.Second
 	latePatience = 250 * time.Millisecond
-	maxMessages  = 10_000 // on their way
+	maxMessages  = 10_000 // on their way to one addressee
 )
 
 // New returns monitors of the groups of engine. alert, which may be nil, is told of alerts when they are stored. Nothing runs before Start.
@@ -111,7 +116,7 @@ func New(cfg Config, engine *countergroup.Engine, groups *countergroup.Registry,
 	m := &Monitors{
 		cfg: cfg, engine: engine, groups: groups, scripts: scripts, log: log, limited: telemetry.NewLimited(log, time.Minute, 5), onAlert: alert,
 		effects: reg.Ledger("monitor.effects", "effects"), windows: reg.Ledger("monitor.frames", "frames"),
-		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), patience: latePatience, waited: make(map[*member]time.Duration), others: countergroup.OtherGroups(),
+		entries: cfg.Entries, work: make(chan func(), 64), ready: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), patience: latePatience, waited: make(map[*member]time.Duration), others: countergroup.OtherGroups(), inboxes: make(map[addressee]*inbox),
 	}
 	m.flows.init(reg, cfg.DataTime)
 	m.unknownFlow = m.effects.Reason("unknown_flow")

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/weirhq/weir/internal/countergroup"
 )
@@ -151,10 +152,11 @@ func (o *member) effect(e *Effect) {
 			return
 		}
 	case OpMessage:
-		if e.Message == nil || !m.post(o, *e.Message) {
-			m.notKept.Add(1)
+		if e.Message == nil {
+			m.malformed.Add(1)
 			return
 		}
+		m.post(o, *e.Message)
 	case OpResource:
 		if !m.resource(o, e) {
 			m.notKept.Add(1)
@@ -174,18 +176,41 @@ func (o *member) effect(e *Effect) {
 	m.effects.Passed(1)
 }
 
-// post queues a message for the next second.
-func (m *Monitors) post(from *member, message Message) bool {
+// post queues a message for those it is for (section 3.5), until the next second. Where too many wait the oldest is dropped.
+func (m *Monitors) post(from *member, message Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.messages) > 0 && (len(m.messages) >= maxMessages || m.messageBytes+len(message.Text) > maxContents) {
-		m.messageBytes -= len(m.messages[0].Text)
-		m.messages = m.messages[1:]
-		m.limited.Warn("messages between scripts are dropped: too many wait for the next second", "limit", maxMessages)
-		m.notKept.Add(1)
-		m.effects.Received(1) // the one that made room was counted as passed
+	for _, p := range m.attached.Load().processes {
+		if !p.gets(&message) {
+			continue
+		}
+		to := addressee{p.member, message.Frontend}
+		box := m.inboxes[to]
+		if box == nil {
+			box = new(inbox)
+			m.inboxes[to] = box
+		}
+		one := message
+		if from != p.member {
+			one.From = -1
+		}
+		for len(box.messages) > 0 && (len(box.messages) >= maxMessages || box.bytes+len(message.Text) > maxContents) {
+			box.bytes -= len(box.messages[0].Text)
+			box.messages = box.messages[1:]
+			m.limited.Warn("messages to a script are dropped: too many wait for the next second", "file", p.member.source.path, "limit", maxMessages)
+			m.notKept.Add(1)
+			m.effects.Received(1) // the one that made room was counted as passed
+		}
+		box.bytes += len(message.Text)
+		box.messages = append(box.messages, one)
 	}
-	m.messageBytes += len(message.Text)
-	m.messages = append(m.messages, sent{message, from})
-	return true
+}
+
+// gets reports whether a message is for an instance of the process, the one that sent it included.
+func (p *processed) gets(message *Message) bool {
+	listens := p.backend
+	if message.Frontend {
+		listens = p.frontend
+	}
+	return listens && (message.ID == "" || slices.Contains(p.subscriptions, message.ID))
 }

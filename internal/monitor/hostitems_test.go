@@ -110,12 +110,15 @@ func TestAlertsOfFlush(t *testing.T) {
 	}
 }
 
-// TestMessageQueue: messages come at the beginning of the next second, before new keys; of too many the oldest are dropped.
+// TestMessageQueue: messages come at the beginning of the next second, before new keys; of too many for one script its oldest are dropped, and no other
+// script's.
 func TestMessageQueue(t *testing.T) {
 	r := newRig(t, nil, "post.lua", `TrisulPlugin = { id = { name = "post" }, cg_monitor = { counter_guid = "`+ownGroup+`",
-  onnewkey = function(e, ts, key) for i = 1, tonumber(key) do e:post_message_backend(tostring(i)) end end } }`,
+  onnewkey = function(e, ts, key) if key ~= "0" then e:post_message_backend("`+ownGroup+`", "before " .. key) end local id = key ~= "3" and "{00000000-0000-4000-8000-0000000000F1}" or nil
+    for i = 1, tonumber(key) do if id then e:post_message_backend(id, tostring(i)) else e:post_message_backend(tostring(i)) end end end } }`,
+		"quiet.lua", `TrisulPlugin = { id = { name = "quiet" }, message_subscriptions = { "`+ownGroup+`" }, onmessage = function(id, text) if id then say("quiet", text) end end }`,
 		"take.lua", `local n, first = 0, nil
-TrisulPlugin = { id = { name = "take" }, onmessage = function(id, text) n = n + 1 first = first or text end,
+TrisulPlugin = { id = { name = "take" }, message_subscriptions = { "{00000000-0000-4000-8000-0000000000f1}" }, onmessage = function(id, text) n = n + 1 first = first or text end,
   cg_monitor = { counter_guid = "`+ownGroup+`", onnewkey = function(e, ts, key) say(n, first) n, first = 0, nil end } }`)
 	r.add("3", 1)
 	r.tick(1)
@@ -123,7 +126,7 @@ TrisulPlugin = { id = { name = "take" }, onmessage = function(id, text) n = n + 
 	r.tick(1)
 	r.add("0", 1)
 	r.tick(1)
-	r.want("messages before new keys", "0 nil", "3 1", "10000 6")
-	r.says(5, "messages between scripts are dropped")
+	r.wantOf("messages before new keys", []string{"quiet", "0", "3", "10000"}, "quiet before 3", "quiet before 10005", "0 nil", "3 1", "10000 6")
+	r.says(5, `messages to a script are dropped.*file=\S*/take.lua`)
 	r.accounts("monitor.effects", 5)
 }

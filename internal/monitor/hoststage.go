@@ -28,6 +28,9 @@ type attachment struct {
 type processed struct {
 	member  *member
 	process *script.Process
+
+	backend, frontend bool // instances of these halves have an onmessage
+	subscriptions     []string
 }
 
 // bound is a running instance.
@@ -57,13 +60,16 @@ func (m *Monitors) publish() {
 		if one.process == nil || one.supervisor == nil {
 			continue
 		}
-		p := &processed{one, one.process}
+		p := &processed{member: one, process: one.process, subscriptions: one.result.Subscriptions}
 		runs, engine := false, false
 		for _, i := range one.instances {
 			if !i.running {
 				continue
 			}
 			runs = true
+			if i.has("onmessage") {
+				p.frontend, p.backend = p.frontend || i.Type == TypeMessageMonitor, p.backend || i.Type != TypeMessageMonitor
+			}
 			b := &bound{processed: *p, index: i.Index, guid: i.GUID, engine: i.Engine}
 			switch i.Type {
 			case TypeCGMonitor:
@@ -170,24 +176,20 @@ func (m *Monitors) request(p *processed, kind byte, payload []byte) ([]byte, boo
 // BeginSecond implements countergroup.Stage: messages come before everything else of a second.
 func (m *Monitors) BeginSecond(t int64) {
 	m.mu.Lock()
-	messages := m.messages
-	m.messages, m.messageBytes, m.now = nil, 0, t
+	inboxes := m.inboxes
+	m.inboxes, m.now = make(map[addressee]*inbox), t
 	m.mu.Unlock()
 	clear(m.waited)
 	m.waitedAll = 0
-	if len(messages) == 0 {
+	if len(inboxes) == 0 {
 		return
 	}
 	for _, p := range m.attached.Load().processes {
-		tick := Tick{Time: t, MessagesOnly: true}
-		for _, message := range messages {
-			one := message.Message
-			if message.from != p.member {
-				one.From = -1
+		for _, frontend := range []bool{false, true} {
+			if box := inboxes[addressee{p.member, frontend}]; box != nil {
+				m.send(p, KindTick, encode(Tick{Time: t, MessagesOnly: true, Messages: box.messages}))
 			}
-			tick.Messages = append(tick.Messages, one)
 		}
-		m.send(p, KindTick, encode(tick))
 	}
 }
 
