@@ -75,10 +75,8 @@ type pair struct{ host, service uint64 }
 type Cache struct {
 	hosts         map[uint64]*object
 	services      map[pair]*object
-	front         front     // to services
-	expected      []*object // by Expect: the services of the next statuses, nil where not found
-	taken         int       // of them
-	seen          int       // what it did, so that it is not left out as useless
+	ofHosts       statuses // of each of hosts, service 0
+	ofServices    statuses // of each of services
 	instances     map[uint64]string
 	severities    map[pair]int32
 	hostGroups    groups
@@ -121,6 +119,8 @@ func NewCache(log *slog.Logger) *Cache {
 	return &Cache{
 		hosts:         map[uint64]*object{},
 		services:      map[pair]*object{},
+		ofHosts:       statuses{of: func(e *event.Event) pair { return pair{host: hostOf(e)} }},
+		ofServices:    statuses{of: serviceOf},
 		instances:     map[uint64]string{},
 		severities:    map[pair]int32{},
 		hostGroups:    groups{},
@@ -157,28 +157,28 @@ func (c *Cache) Stats() Stats {
 func (c *Cache) Update(e event.Event) {
 	switch e.Type {
 	case pbServiceStatus, legacyServiceStatus:
-		if id := serviceOf(&e); !c.status(c.nextService(id), &e) {
+		if id := serviceOf(&e); !c.status(&c.ofServices, id, &e) {
 			c.unknownService(id)
 		}
 		return
 	case pbHostStatus, legacyHostStatus:
-		if id := hostOf(&e); !c.status(c.hosts[id], &e) {
+		if id := hostOf(&e); !c.status(&c.ofHosts, pair{host: id}, &e) {
 			c.unknownHost(id)
 		}
 		return
 	case pbAdaptiveServiceStatus, pbAdaptiveService:
-		if id := serviceOf(&e); !c.adapt(c.services[id], &e) {
+		if id := serviceOf(&e); !c.adapt(c.services[id], c.ofServices.find(id), &e) {
 			c.unknownService(id)
 			return
 		}
 	case pbAdaptiveHostStatus, pbAdaptiveHost:
-		if id := hostOf(&e); !c.adapt(c.hosts[id], &e) {
+		if id := hostOf(&e); !c.adapt(c.hosts[id], c.ofHosts.find(pair{host: id}), &e) {
 			c.unknownHost(id)
 			return
 		}
 	case pbHost, legacyHost:
 		id := hostOf(&e)
-		if !configure(c, c.hosts, id, &e) {
+		if !configure(c, c.hosts, id, &c.ofHosts, pair{host: id}, &e) {
 			return
 		}
 		if c.tracks {
@@ -186,11 +186,8 @@ func (c *Cache) Update(e event.Event) {
 		}
 	case pbService, legacyService:
 		id := serviceOf(&e)
-		if !configure(c, c.services, id, &e) {
+		if !configure(c, c.services, id, &c.ofServices, id, &e) {
 			return
-		}
-		if o := c.services[id]; o != nil {
-			o.id = id
 		}
 		if c.tracks {
 			c.pairs = append(c.pairs, id)

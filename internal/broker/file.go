@@ -23,7 +23,7 @@ func (c *Cache) Save(w io.Writer) error {
 		f.add(newRecord(pbInstance, "instance_id", id, "name", c.instances[id], "running", true).Encode())
 	}
 	for _, id := range sorted(c.hosts) {
-		c.hosts[id].save(f, hostKind)
+		c.hosts[id].save(f, c.ofHosts.get(pair{host: id}), hostKind)
 	}
 	for _, id := range sorted(c.hostGroups) {
 		g := c.hostGroups[id]
@@ -37,7 +37,7 @@ func (c *Cache) Save(w io.Writer) error {
 		}
 	}
 	for _, id := range sortedPairs(c.services) {
-		c.services[id].save(f, serviceKind)
+		c.services[id].save(f, c.ofServices.get(id), serviceKind)
 	}
 	for _, id := range sorted(c.serviceGroups) {
 		g := c.serviceGroups[id]
@@ -78,7 +78,7 @@ func (c *Cache) Save(w io.Writer) error {
 }
 
 // save writes the events that lead to the object's state.
-func (o *object) save(f *frameWriter, k *kind) {
+func (o *object) save(f *frameWriter, last event.Event, k *kind) {
 	add := func(t event.Type, payload []byte) {
 		if len(payload) > 0 {
 			f.add(event.Event{Type: t, Source: o.source, Payload: payload})
@@ -86,13 +86,13 @@ func (o *object) save(f *frameWriter, k *kind) {
 	}
 	add(o.configType, o.config)
 	if o.more == nil {
-		add(o.statusType, o.status)
+		add(last.Type, last.Payload)
 		return
 	}
 	if !o.more.scheduled {
 		add(k.settings, o.more.settings)
 	}
-	add(o.statusType, o.status)
+	add(last.Type, last.Payload)
 	add(k.adaptiveStatus, o.more.status)
 	if o.more.scheduled {
 		add(k.settings, o.more.settings)

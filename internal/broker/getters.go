@@ -38,7 +38,7 @@ func (c *Cache) Host(host uint64) *event.Record {
 		c.counts.Misses++
 		return nil
 	}
-	return c.record(o, hostKind)
+	return c.record(o, c.ofHosts.get(pair{host: host}), hostKind)
 }
 
 // Service returns a service with its statuses merged in, as a Service event of
@@ -49,7 +49,7 @@ func (c *Cache) Service(host, service uint64) *event.Record {
 		c.counts.Misses++
 		return nil
 	}
-	return c.record(o, serviceKind)
+	return c.record(o, c.ofServices.get(pair{host, service}), serviceKind)
 }
 
 // object returns a service, or with service 0 a host.

@@ -8,15 +8,12 @@ import (
 	"github.com/weirhq/weir/internal/event"
 )
 
-// object is a host or service: what it was configured as, and what came since.
+// object is a host or service: what it was configured as, and what came since but its last status.
 type object struct {
-	id         pair   // of a service, nobody when it is gone
-	status     []byte // the last status, in a buffer used again; empty when there is none
 	config     []byte // never changed in place: names handed out alias it
 	name       []byte // part of config
 	more       *adaptations
 	configType event.Type
-	statusType event.Type
 	source     uint32
 	round      uint32 // of the configuration it came with, see Cache.ForgetDeleted
 }
@@ -191,7 +188,7 @@ func (l *keyed) readable(e *event.Event) bool {
 
 // configure stores or erases a host or service and reports whether anything
 // changed.
-func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Event) bool {
+func configure[K comparable](c *Cache, objects map[K]*object, id K, last *statuses, of pair, e *event.Event) bool {
 	l := layouts[e.Type]
 	if len(e.Payload) > MaxObject || !l.readable(e) {
 		c.counts.Refused++
@@ -202,7 +199,7 @@ func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Eve
 		if o == nil {
 			return false
 		}
-		o.id = nobody
+		last.remove(of)
 		delete(objects, id)
 		return true
 	}
@@ -212,7 +209,8 @@ func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Eve
 		objects[id] = o
 	}
 	same := o.configType == e.Type && o.source == e.Source && o.more == nil && string(o.config) == string(e.Payload)
-	o.status, o.more = nil, nil
+	last.add(of)
+	o.more = nil
 	o.round = c.rounds[e.Source]
 	if same {
 		return false
@@ -224,30 +222,30 @@ func configure[K comparable](c *Cache, objects map[K]*object, id K, e *event.Eve
 }
 
 // status keeps the status of an object and reports whether the object is known.
-func (c *Cache) status(o *object, e *event.Event) bool {
-	if o == nil {
+func (c *Cache) status(last *statuses, id pair, e *event.Event) bool {
+	p := last.find(id)
+	if p == nil {
 		return false
 	}
-	size := len(e.Payload)
-	if size > MaxObject {
+	if len(e.Payload) > MaxObject {
 		c.counts.Refused++
 		return true
 	}
-	if c.settingsOnly {
-		size = 0
-	} else if spare := cap(o.status) - size; spare < 0 || spare > 1024+size {
-		o.status = make([]byte, 0, (size+size/16+31)&^31)
-	}
-	o.status = append(o.status[:0], e.Payload[:size]...)
-	o.statusType = e.Type
-	if o.more != nil {
+	if p.state&isAdapted != 0 {
+		o := c.services[id]
+		if last == &c.ofHosts {
+			o = c.hosts[id.host]
+		}
 		o.more.status, o.more.scheduled = o.more.status[:0], false
+	}
+	if !c.settingsOnly {
+		last.put(p, e)
 	}
 	return true
 }
 
-// adapt keeps an adaptive event and reports whether the object is known.
-func (c *Cache) adapt(o *object, e *event.Event) bool {
+// adapt keeps an adaptive event and reports whether the object, which has this place, is known.
+func (c *Cache) adapt(o *object, p *place, e *event.Event) bool {
 	if o == nil {
 		return false
 	}
@@ -257,6 +255,7 @@ func (c *Cache) adapt(o *object, e *event.Event) bool {
 	}
 	if o.more == nil {
 		o.more = &adaptations{}
+		p.state |= isAdapted
 	}
 	switch e.Type {
 	case pbAdaptiveHostStatus, pbAdaptiveServiceStatus:
@@ -355,16 +354,16 @@ func (o *overlay) apply(to, r *event.Record, skip int) {
 	}
 }
 
-// record returns the object as it is now: a record of the protobuf generation
-// that shares nothing the cache will change. It is nil when the configuration
-// cannot be read.
-func (c *Cache) record(o *object, k *kind) *event.Record {
+// record returns the object with its last status as it is now: a record of the
+// protobuf generation that shares nothing the cache will change. It is nil when the
+// configuration cannot be read.
+func (c *Cache) record(o *object, last event.Event, k *kind) *event.Record {
 	r := c.decode(event.Event{Type: o.configType, Source: o.source, Payload: o.config})
 	if r == nil {
 		return nil
 	}
-	if len(o.status) > 0 {
-		if s := c.decode(event.Event{Type: o.statusType, Payload: slices.Clone(o.status)}); s != nil {
+	if len(last.Payload) > 0 {
+		if s := c.decode(event.Event{Type: last.Type, Payload: slices.Clone(last.Payload)}); s != nil {
 			k.statusOverlay.apply(r, s, -1)
 		}
 	}
@@ -375,7 +374,7 @@ func (c *Cache) record(o *object, k *kind) *event.Record {
 		k.adaptiveStatusOverlay.apply(r, s, -1)
 	}
 	skip := k.scheduled
-	if o.more.scheduled || len(o.status) == 0 {
+	if o.more.scheduled || len(last.Payload) == 0 {
 		skip = -1
 	}
 	if s := c.decode(event.Event{Type: k.settings, Payload: slices.Clone(o.more.settings)}); s != nil {
