@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func New(d Dependencies) http.Handler {
 		}
 	}
 	mux.Handle("/", s.guard(closed, ""))
-	return secure(mux)
+	return secure(collapse(mux))
 }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
@@ -182,6 +183,22 @@ func (s *server) guard(next http.Handler, password string) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// collapse makes one slash of several below /api: bots whose address of Weir ends
+// with a slash send two, and do not follow a redirection of a POST as they should.
+func collapse(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; strings.Contains(path, "//") && strings.HasPrefix(strings.TrimLeft(path, "/"), "api/") {
+			short := *r.URL
+			short.Path, short.RawPath = severalSlashes.ReplaceAllString(path, "/"), ""
+			r = r.WithContext(r.Context())
+			r.URL = &short
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+var severalSlashes = regexp.MustCompile("//+")
 
 // secure adds what keeps a browser from guessing and from running anything.
 func secure(next http.Handler) http.Handler {

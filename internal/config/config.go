@@ -32,6 +32,7 @@ type Config struct {
 	Graphite   []GraphiteSource
 	Groups     Groups
 	Monitors   []Monitor
+	Inventory  Inventory
 
 	Warnings Errors // what is left out of the configuration, and why
 
@@ -138,6 +139,9 @@ func Parse(name string, text []byte) (*Config, error) {
 func (c *Config) check(d *decoder) {
 	if c.HTTP.Token != "" && c.HTTP.TokenFile != "" {
 		d.complain("http.token_file", "cannot use http.token_file: http.token is given too; keep one of them")
+	}
+	if c.Inventory.Secret != "" && c.Inventory.SecretFile != "" {
+		d.complain("inventory.secret_file", "cannot use inventory.secret_file: inventory.secret is given too; keep one of them")
 	}
 	if c.HTTP.TLS.Cert != "" && c.HTTP.TLS.Key == "" {
 		d.complain("http.tls.cert", "cannot use http.tls: cert is given and key is not")

@@ -77,6 +77,7 @@ func TestExamplesOfOptions(t *testing.T) {
 	t.Setenv("WEIR_TOKEN", "secret")
 	t.Setenv("NATS_SECRET", "secret")
 	t.Setenv("STORE_SECRET", "secret")
+	t.Setenv("WEIR_SECRET", "secret")
 	var check func(path string, s section)
 	try := func(path string, o option) {
 		d := &decoder{config: &Config{positions: make(map[string]position)}, lookup: os.LookupEnv}

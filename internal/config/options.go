@@ -26,6 +26,7 @@ func root(c *Config) section {
 			{name: "flows", value: flowsSection(&c.Flows), doc: "How flow records are counted. See [flows](flows.md)."},
 			{name: "counter_groups", value: groupsSection(&c.Groups), doc: "Counter groups: for every host, application, interface and so on what its meters counted, in windows. See [monitors](monitors.md)."},
 			{name: "monitors", value: monitorList(&c.Monitors), reload: true, doc: "Trisul monitor scripts, which watch and change what counter groups hold. See [monitors](monitors.md)."},
+			{name: "inventory", value: inventorySection(&c.Inventory), doc: "Accounts with their entities, credentials and sensors, and the bots and persons that use the REST API under `/api`. See [collectors](collectors.md)."},
 		},
 		later: []string{"collectors", "script"},
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/grafolean"
+	"github.com/weirhq/weir/internal/inventory"
 	"github.com/weirhq/weir/internal/ntopng"
 	"github.com/weirhq/weir/internal/prometheus"
 	"github.com/weirhq/weir/internal/script"
@@ -40,12 +42,13 @@ type Daemon struct {
 	failed   chan error
 	notReady atomic.Pointer[string] // why; nil when everything is up
 
-	series  *series // nil when none are kept
-	web     *web
-	intake  *intake   // nil without a StatsD source
-	events  *events   // nil without a BBDO source and without connectors
-	counts  *counting // nil when nothing feeds or watches counter groups
-	scripts *script.Registry
+	series    *series // nil when none are kept
+	inventory *inventory.Inventory
+	web       *web
+	intake    *intake   // nil without a StatsD source
+	events    *events   // nil without a BBDO source and without connectors
+	counts    *counting // nil when nothing feeds or watches counter groups
+	scripts   *script.Registry
 
 	carbon *carbon // nil without a Graphite source
 
@@ -79,6 +82,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	}
 	d.setNotReady("starting")
 	d.scripts = script.NewRegistry(d.registry)
+	d.inventory = inventory.New(cfg.InventoryConfig(), log)
 	d.series = newSeries(cfg, d.scripts, d.registry, log)
 	if cfg.Events.Runs() {
 		d.events = newEvents(cfg, d.series.driver(), d.scripts, d.registry, log)
@@ -116,6 +120,10 @@ func (d *Daemon) dependencies() api.Dependencies {
 		}
 	}
 	answer(d.scripts, "GET /api/v1/scripts")
+	rest := grafolean.New(grafolean.Config{Inventory: d.inventory, Driver: d.series.driver(), Registry: d.registry, Log: d.log})
+	for _, pattern := range rest.Patterns() {
+		deps.Endpoints = append(deps.Endpoints, api.Endpoint{Pattern: pattern, Handler: rest, Open: true})
+	}
 	if d.events != nil {
 		answer(d.events.stream.Handler(), "GET /api/v1/queues", "GET /api/v1/queues/verify", "DELETE /api/v1/queues/{name}")
 	}
@@ -140,6 +148,7 @@ func (d *Daemon) parts() []part {
 		upkeep := newUpkeep(d.series, d.log)
 		parts = append(append(parts, d.series.parts...), part{"upkeep", upkeep.start, upkeep.stop, webPatience})
 	}
+	parts = append(parts, part{"inventory", func(context.Context) error { return nil }, func(context.Context) error { return d.inventory.Close() }, storePatience})
 	parts = append(parts, part{"http", d.web.start, d.web.stop, webPatience})
 	if d.events != nil {
 		parts = append(parts, d.events.parts()...)
