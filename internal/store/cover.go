@@ -195,9 +195,21 @@ func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema,
 		// kind, last, sum, count, known, value
 		columns = append(columns, append([]int{columnKind}, cellsOf(metric, cellLast, cellSum, cellCount, cellKnown, value)...))
 	}
+	whole := g.How == timeseries.Mean && g.Step%seg.tier.Step == 0
 	return r.rows(seg, want, func(i int, start int64, b *block.Block) error {
+		of, simple, err := uniform(b, schema.Type)
+		if err != nil {
+			return err
+		}
 		for m := range metrics {
 			if r.columns[m] < 0 {
+				continue
+			}
+			if whole && simple {
+				if err := r.load(&rows, b, columns[m][2:]); err != nil {
+					return err
+				}
+				rows.means(parts[(i*metrics+m)*g.Count:(i*metrics+m+1)*g.Count], g, of, seg)
 				continue
 			}
 			if err := r.load(&rows, b, columns[m]); err != nil {
@@ -221,6 +233,58 @@ func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema,
 		}
 		return nil
 	})
+}
+
+// uniform is the kind of the rows of b, when it is one and the same, of that type, and
+// means are kept.
+func uniform(b *block.Block, typ timeseries.MetricsType) (kind, bool, error) {
+	kinds, err := b.Summary(columnKind)
+	if err != nil {
+		return kind{}, false, err
+	}
+	of := decodeKind(kinds.Min)
+	return of, kinds.Min == kinds.Max && of.typ == typ && of.step > 0 && !of.last, nil
+}
+
+// means is what tierPoints does for slots that each lie in one slot of g: columns are
+// sum, count, known and value.
+func (t *table) means(out []timeseries.Part, g timeseries.Grid, of kind, seg segment) {
+	sums, counts, knowns, values := t.columns[0], t.columns[1], t.columns[2], t.columns[3]
+	seconds := of.step / float64(g.RawStep)
+	scale, implied := seconds, seconds // of values, and of sums in their place
+	switch of.typ {
+	case timeseries.Counter:
+		scale, implied = 1/float64(g.RawStep), 1/float64(g.RawStep)
+	case timeseries.Derivative:
+		implied = 1 / float64(g.RawStep)
+	}
+	length := seg.tier.Step
+	low, high := max(seg.after, g.Start), min(seg.through, g.End)
+	slot, slotEnd := int64(-1), int64(math.MinInt64)
+	for k, number := range t.times {
+		begin := number * length
+		if begin < low || begin >= high {
+			continue
+		}
+		known := knowns[k]
+		if known != known {
+			known = counts[k]
+		}
+		if !(known > 0) {
+			continue
+		}
+		if begin >= slotEnd {
+			slot = (begin - g.Start) / g.Step
+			slotEnd = g.Start + (slot+1)*g.Step
+		}
+		p := &out[slot]
+		if v := values[k]; v == v {
+			p.Value += v * scale
+		} else {
+			p.Value += sums[k] * implied
+		}
+		p.Known += known * seconds
+	}
 }
 
 // spread adds a slot of a tier that begins at begin to the slots of g that it overlaps

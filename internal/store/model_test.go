@@ -86,6 +86,65 @@ func (m *model) deleteOld(oldest func(*timeseries.Schema) int64) {
 type modelRun struct {
 	*testStore
 	model model
+	slots bool // points that are gone live on in rollups
+}
+
+// coarse returns up to where the points of a schema are gone, and the step of the
+// shortest slots that tell of them.
+func (r *modelRun) coarse(s *timeseries.Schema) (floor, step int64) {
+	d := r.current.Load()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if sc := d.schemas[s.Name]; sc != nil && sc.Floor > 0 {
+		return sc.Floor, sc.Tiers[0].Step
+	}
+	return 0, 1
+}
+
+// seen is when the row at a time counts: itself, or the last one in its slot.
+func (r *modelRun) seen(s *timeseries.Schema, rows map[int64][]float64) map[int64]int64 {
+	floor, step := r.coarse(s)
+	last := make(map[int64]int64) // slot -> time
+	for t := range rows {
+		if slot := (t - 1) / step; t <= floor {
+			last[slot] = max(last[slot], t)
+		}
+	}
+	at := make(map[int64]int64)
+	for t := range rows {
+		at[t] = t
+		if t <= floor {
+			at[t] = last[(t-1)/step]
+		}
+	}
+	return at
+}
+
+// volume is that of one metric by when rows are seen.
+func (r *modelRun) volume(q *timeseries.Query, rows map[int64][]float64, metric int) float64 {
+	at := r.seen(q.Schema, rows)
+	times, values := column(rows, metric)
+	sum, last := 0.0, nan
+	for i, t := range times {
+		v := values[i]
+		if v != v {
+			continue
+		}
+		if inside := at[t] > q.Start && at[t] <= q.End; inside {
+			switch q.Schema.Type {
+			case timeseries.Counter:
+				if v > last {
+					sum += v - last
+				}
+			case timeseries.Derivative:
+				sum += v * float64(q.Schema.Step)
+			default:
+				sum += v
+			}
+		}
+		last = v
+	}
+	return sum
 }
 
 var modelTags = []string{"a", "b", "c"}
@@ -124,6 +183,8 @@ func (r *modelRun) Append(t *rapid.T) {
 }
 
 func (r *modelRun) Checkpoint(t *rapid.T) { r.checkpoint() }
+
+func (r *modelRun) RollUp(t *rapid.T) { r.rollUp() }
 
 func (r *modelRun) Restart(t *rapid.T) { r.restart() }
 
@@ -166,6 +227,9 @@ func (r *modelRun) DeleteOld(t *rapid.T) {
 	if err := r.Store.DeleteOld(bg, r.clock.t); err != nil {
 		t.Fatal(err)
 	}
+	if r.slots {
+		return
+	}
 	r.model.deleteOld(func(s *timeseries.Schema) int64 {
 		return r.limits.oldest(newSchema(1, s, nil), r.clock.t)
 	})
@@ -179,6 +243,12 @@ func (r *modelRun) Check(t *rapid.T) {
 	q.End = r.clock.t + schema.Step*rapid.Int64Range(-500, 20).Draw(t, "end")
 	q.Start = q.End - schema.Step*rapid.Int64Range(0, 600).Draw(t, "length")
 	q.MaxPoints = rapid.IntRange(1, 700).Draw(t, "points")
+	if r.slots && rapid.Bool().Draw(t, "long ago") {
+		hour := rapid.SampledFrom([]int64{1, 3600, day}).Draw(t, "unit")
+		q.End = (r.clock.t - rapid.Int64Range(0, 12*day).Draw(t, "ago")) / hour * hour
+		q.Start = q.End - rapid.Int64Range(0, 8*day).Draw(t, "seconds")/hour*hour
+		q.MaxPoints = max(int((q.End-q.Start)/max(hour, schema.Step)), 1)
+	}
 	q.MinValue = math.Inf(-1)
 	q.Top = 100
 	found := r.model.matching(schema, filter)
@@ -218,8 +288,14 @@ func (r *modelRun) checkQuery(t *rapid.T, q timeseries.Query, found map[string]m
 	if got.Count != want.Count || got.Start != want.Start {
 		t.Fatalf("query: count %d, want %d", got.Count, want.Count)
 	}
+	floor, step := r.coarse(q.Schema)
+	divided := grid.Step%step != 0
 	for i := range want.Series {
 		for k, v := range want.Series[i].Data {
+			begin := grid.Start + int64(k)*grid.Step
+			if begin < floor && divided || begin < floor+q.Schema.Margin() && begin+grid.Step > floor && floor > 0 {
+				continue // parts of slots, and what leads from rows that are gone, are not known exactly
+			}
 			if g := got.Series[i].Data[k]; !near(g, v) && (g == g || v == v) {
 				t.Fatalf("query %s %v (%d, %d] step %d: %s[%d] is %v, want %v", q.Schema.Name, q.Tags, q.Start, q.End, got.Step, want.Series[i].Label, k, g, v)
 			}
@@ -241,8 +317,7 @@ func (r *modelRun) checkTotal(t *rapid.T, q timeseries.Query, found map[string]m
 	for m, name := range q.Schema.Metrics {
 		want := 0.0
 		for _, rows := range found {
-			times, values := column(rows, m)
-			want += timeseries.Volume(q.Schema, times, values, q.Start, q.End)
+			want += r.volume(&q, rows, m)
 		}
 		if !near(got[name], want) {
 			t.Fatalf("total of %s %s %v (%d, %d]: %v, want %v", q.Schema.Name, name, q.Tags, q.Start, q.End, got[name], want)
@@ -265,8 +340,11 @@ func (r *modelRun) checkTopK(t *rapid.T, q timeseries.Query, found map[string]ma
 	for key, rows := range found {
 		value := 0.0
 		for m := range q.Schema.Metrics {
-			times, values := column(rows, m)
-			value += timeseries.Integral(q.Schema, times, values, q.Start, q.End)
+			v := r.volume(&q, rows, m)
+			if q.Schema.Type == timeseries.Gauge {
+				v *= float64(q.Schema.Step)
+			}
+			value += v
 		}
 		if value > 0 {
 			want[key] = value
@@ -304,7 +382,7 @@ func (r *modelRun) checkList(t *rapid.T, q timeseries.Query, found map[string]ma
 	}
 	var want []string
 	for key, rows := range found {
-		for at := range rows {
+		for _, at := range r.seen(q.Schema, rows) {
 			if at >= q.Start && at <= q.End {
 				want = append(want, key)
 				break
@@ -316,6 +394,29 @@ func (r *modelRun) checkList(t *rapid.T, q timeseries.Query, found map[string]ma
 	if !slices.Equal(got, want) {
 		t.Fatalf("list %s %v [%d, %d]: %v, want %v", q.Schema.Name, q.Tags, q.Start, q.End, got, want)
 	}
+}
+
+// TestRollupModel does the same to a store whose points go after four days and
+// live on in slots: totals, rankings and lists stay as they were but for the time
+// within a slot, and points on the grid of slots stay as they were.
+func TestRollupModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		run := &modelRun{slots: true, model: model{rows: make(map[string]map[string]map[int64][]float64), schemas: []*timeseries.Schema{
+			{Name: "m:counter", Step: 60, Tags: []string{"x", "y"}, Metrics: []string{"one", "two"}, Type: timeseries.Counter},
+			{Name: "m:gauge", Step: 10, Tags: []string{"x", "y"}, Metrics: []string{"one"}, Type: timeseries.Gauge},
+			{Name: "n:rate", Step: 300, Tags: []string{"x", "z"}, Metrics: []string{"one"}, Type: timeseries.Derivative},
+		}}}
+		run.testStore = startTestStore(rt, func(s *Store) {
+			s.limits.memory = 4 << 10
+			s.limits.resident = 4
+			s.limits.retention = 4 * 24 * 3600 * 1e9
+		})
+		defer func() { run.testStore.close() }()
+		rt.Repeat(map[string]func(*rapid.T){
+			"append": run.Append, "append again": run.Append, "checkpoint": run.Checkpoint, "roll up": run.RollUp, "restart": run.Restart,
+			"crash": run.Crash, "delete": run.Delete, "delete old": run.DeleteOld, "delete old again": run.DeleteOld, "check": run.Check, "check again": run.Check,
+		})
+	})
 }
 
 // TestModel does random things to a store and to the model, and compares answers.

@@ -106,7 +106,7 @@ func (r *reading) limit(i int, at int64) {
 			r.limits[k] = maxTime
 		}
 	}
-	r.limits[i] = min(r.limits[i], max(at-1, 0))
+	r.limits[i] = min(r.limits[i], max(at-1, r.floor, 0)) // what is not above the floor is not made anew either
 }
 
 func (r *reading) close() error {
