@@ -61,6 +61,9 @@ counter_groups: {window: 10s, max_keys: 10_000}
 			t.Errorf("%s holds %d keys: %v %s", group, top.Keys, err, body)
 		}
 	}
+	if line := regexp.MustCompile(`most flows of the window came from this exporter" exporter=127\.0\.0\.1 new_flows=[1-9]\d* groups="?[^"]*Hosts`); !line.MatchString(p.log()) {
+		t.Errorf("the log does not name the exporter:\n%s", p.log())
+	}
 	peak := p.peak(t)
 	if peak > limit {
 		t.Errorf("%d KiB of memory at most, want less than %d", peak, limit)

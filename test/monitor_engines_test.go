@@ -33,7 +33,7 @@ func TestMonitorEngines(t *testing.T) {
 		var lines []string
 		soon(t, func() string {
 			lines = m.seen("engines")
-			flushed, listed := count(lines, "onflush", "SYS:GROUP_TOTALS"), count(lines, "ontopperflush", "k")
+			flushed, listed := countLines(lines, "onflush", "SYS:GROUP_TOTALS"), countLines(lines, "ontopperflush", "k")
 			if flushed < 4*(window+1) || listed < 10*(window+1) {
 				return fmt.Sprintf("%d totals of engines and %d entries of lists after %d windows", flushed, listed, window+1)
 			}
@@ -125,8 +125,8 @@ func TestMonitorEngines(t *testing.T) {
 	}
 }
 
-// count is how many lines begin with a word and have another one that begins so.
-func count(lines []string, first, other string) (n int) {
+// countLines is how many lines begin with a word and have another one that begins so.
+func countLines(lines []string, first, other string) (n int) {
 	for _, line := range lines {
 		if strings.HasPrefix(line, first+" ") && strings.Contains(line, " "+other) {
 			n++

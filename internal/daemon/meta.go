@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/flow"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Groups that describe groups, and the table of flows.
@@ -26,11 +28,14 @@ type meta struct {
 	flowsBefore flow.Figures
 	updated     map[*countergroup.Group]int // rows of the window
 	began       time.Time
+	full        map[*countergroup.Group]int64 // keys forgotten and updates without a key, as of the last flush
+	limited     *telemetry.Limited
 }
 
 // newMeta returns the stage of c, which has its groups, engine and meter.
 func newMeta(c *counting) *meta {
 	return &meta{
+		full: make(map[*countergroup.Group]int64), limited: telemetry.NewLimited(c.log, time.Minute, 5),
 		registry: c.groups, engine: c.engine, meter: c.meter, batch: c.engine.Batch(),
 		before: make(map[*countergroup.Group]countergroup.Stats), updated: make(map[*countergroup.Group]int),
 	}
@@ -60,6 +65,7 @@ var (
 // EndFlush implements countergroup.Stage.
 func (m *meta) EndFlush(int64) {
 	took := float64(time.Since(m.began).Microseconds())
+	m.nameOffender()
 	groups, flows := m.registry.Lookup(guidMetaGroups), m.registry.Lookup(guidMetaSessions) // nil while they are switched off
 	if groups != nil {
 		before := m.before
@@ -87,4 +93,21 @@ func (m *meta) EndFlush(int64) {
 		})
 	}
 	m.batch.Post()
+}
+
+// nameOffender says which exporter a window's flood of keys came from, when groups had more keys than they keep and flows can be why.
+func (m *meta) nameOffender() {
+	exporter, flows := m.meter.Busiest()
+	before := m.full
+	m.full = make(map[*countergroup.Group]int64)
+	var crowded []string
+	for _, s := range m.engine.Stats() {
+		m.full[s.Group] = s.Pruned + s.Refused
+		if m.full[s.Group] > before[s.Group] {
+			crowded = append(crowded, s.Group.Title)
+		}
+	}
+	if len(crowded) > 0 && flows > 0 {
+		m.limited.Warn("counter groups have more keys than they keep: most flows of the window came from this exporter", "exporter", exporter, "new_flows", flows, "groups", strings.Join(crowded, ", "))
+	}
 }

@@ -45,6 +45,7 @@ type Meter struct {
 	batch *countergroup.Batch
 	table *Table
 	key   []byte
+	begun map[netip.Addr]int64 // flows that began, by exporter, since Busiest
 
 	aggregates, hosts, hosts6, internal, external, apps, network, exporters, interfaces, asn, mac, macPairs, vlan, link *countergroup.Group
 
@@ -66,7 +67,7 @@ func NewMeter(cfg MeterConfig, groups *countergroup.Registry, batch *countergrou
 	if cfg.MaxFlows == 0 {
 		cfg.MaxFlows = 1 << 18
 	}
-	m := &Meter{cfg: cfg, batch: batch, records: reg.Ledger("flow.records", "records")}
+	m := &Meter{cfg: cfg, batch: batch, begun: make(map[netip.Addr]int64), records: reg.Ledger("flow.records", "records")}
 	m.egress, m.noAddress = m.records.Reason("egress"), m.records.Reason("no_ip_address")
 	m.table = NewTable(cfg.Idle, cfg.MaxFlows, m.end)
 	m.lookUp(groups)
@@ -143,6 +144,22 @@ func (m *Meter) Count(records []Record, exported bool) {
 	m.batch.Send()
 }
 
+// maxBegun bounds the exporters that are told apart by Busiest: their addresses can be forged.
+const maxBegun = 4096
+
+// Busiest is the exporter of the most flows that began since the last call, and how many these are; of none when there was none.
+func (m *Meter) Busiest() (exporter netip.Addr, flows int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for a, n := range m.begun {
+		if n > flows || n == flows && a.Less(exporter) {
+			exporter, flows = a, n
+		}
+	}
+	clear(m.begun)
+	return exporter, flows
+}
+
 // Stage returns the stage that ends flows of which nothing came for too long, as seconds pass.
 func (m *Meter) Stage() countergroup.Stage { return meterStage{m: m} }
 
@@ -200,6 +217,9 @@ func (m *Meter) count(r *Record, exported bool) {
 	m.add(m.apps, apps, b, b)
 	if isNew {
 		m.add(m.apps, appsNew, 1, 1)
+		if _, known := m.begun[r.Exporter]; exported && (known || len(m.begun) < maxBegun) {
+			m.begun[r.Exporter]++
+		}
 	}
 	if m.cfg.BothPorts && r.SourcePort > 1024 && r.DestinationPort > 1024 && r.SourcePort != r.DestinationPort && (r.Protocol == protocolTCP || r.Protocol == protocolUDP) {
 		m.key = appendPort(m.key[:0], r.Protocol, r.SourcePort^r.DestinationPort^flow.Server, 0) // the other one

@@ -254,3 +254,30 @@ func TestServerPort(t *testing.T) {
 	f(false, "p-03E8 0=200 4=1 5=200 7=1", flagACK, flagACK)
 	f(true, "p-03E8 0=200 4=1 5=200 7=1", flagSYN, flagSYN|flagACK)
 }
+
+// TestBusiest: the exporter of most new flows is known, however many others there are, and counting begins anew with each call.
+func TestBusiest(t *testing.T) {
+	m := newMetering(t, MeterConfig{})
+	count := func(exporter netip.Addr, from, to uint16, exported bool) {
+		for port := from; port < to; port++ {
+			m.meter.Count([]Record{{Time: 1e9, Exporter: exporter, Source: netip.MustParseAddr("10.0.0.1"), Destination: netip.MustParseAddr("8.8.8.8"), SourcePort: port, DestinationPort: 53, Protocol: 17, Bytes: 1, Packets: 1}}, exported)
+		}
+	}
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	count(a, 1000, 1010, true)
+	count(a, 1000, 1010, true) // known flows are none that begin
+	count(b, 2000, 2015, true)
+	count(a, 3000, 4000, false) // captured
+	if exporter, flows := m.meter.Busiest(); exporter != b || flows != 15 {
+		t.Errorf("%v began %d flows", exporter, flows)
+	}
+	if exporter, flows := m.meter.Busiest(); exporter.IsValid() || flows != 0 {
+		t.Errorf("of nothing: %v began %d flows", exporter, flows)
+	}
+	for i := range 2 * maxBegun { // forged addresses
+		count(netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}), 5000, 5001, true)
+	}
+	if n := len(m.meter.begun); n != maxBegun {
+		t.Errorf("%d exporters are told apart", n)
+	}
+}
