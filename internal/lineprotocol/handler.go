@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
@@ -29,7 +28,7 @@ type Handler struct {
 	log        *slog.Logger
 	version    string
 	now        func() time.Time
-	sessions   sync.Pool // of *session
+	sessions   *writes.Spare[session]
 
 	badLine, badSeries, badField, texts *telemetry.Discard
 	warnTexts                           *telemetry.Limited
@@ -40,7 +39,7 @@ type Handler struct {
 func New(driver timeseries.Driver, known writes.Known, version string, reg *telemetry.Registry, log *slog.Logger) *Handler {
 	h := &Handler{
 		intake: writes.NewIntake("influxdb", driver, reg, log), schemas: writes.NewSchemas(model, known),
-		dictionary: writes.NewDictionary[series](), gate: writes.NewGate(), log: log, version: version, now: time.Now,
+		dictionary: writes.NewDictionary[series](), gate: writes.NewGate(), sessions: writes.NewSpare[session](), log: log, version: version, now: time.Now,
 		warnTexts: telemetry.NewLimited(log, time.Hour, 1),
 	}
 	h.badLine, h.badSeries, h.badField, h.texts = h.intake.Reason("bad_line"), h.intake.Reason("bad_series"), h.intake.Reason("bad_field"), h.intake.Reason("text")
@@ -138,7 +137,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, units map[string
 	}
 	defer body.Close()
 	s := h.session(unit)
-	defer h.sessions.Put(s)
+	defer h.sessions.Give(s)
 	err = s.take(r.Context(), body)
 	var failure *writes.Failure
 	switch {
@@ -158,7 +157,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, units map[string
 
 // session returns one that is ready for a request.
 func (h *Handler) session(unit precision) *session {
-	s, _ := h.sessions.Get().(*session)
+	s := h.sessions.Take()
 	if s == nil {
 		s = &session{handler: h, buffer: make([]byte, chunkSize)}
 	}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/klauspost/compress/s2"
 
@@ -36,7 +35,7 @@ type Handler struct {
 	schemas    *writes.Schemas
 	dictionary *writes.Dictionary[series]
 	gate       *writes.Gate
-	sessions   sync.Pool // of *session
+	sessions   *writes.Spare[session]
 
 	badMessage, badSeries, stale, nan, infinite, histogram *telemetry.Discard
 }
@@ -45,9 +44,8 @@ type Handler struct {
 func New(driver timeseries.Driver, known writes.Known, reg *telemetry.Registry, log *slog.Logger) *Handler {
 	h := &Handler{
 		intake: writes.NewIntake("prometheus", driver, reg, log), schemas: writes.NewSchemas(model, known),
-		dictionary: writes.NewDictionary[series](), gate: writes.NewGate(),
+		dictionary: writes.NewDictionary[series](), gate: writes.NewGate(), sessions: writes.NewSpare[session](),
 	}
-	h.sessions.New = func() any { return &session{handler: h} }
 	h.badSeries, h.stale, h.nan = h.intake.Reason("bad_series"), h.intake.Reason("stale"), h.intake.Reason("nan")
 	h.badMessage, h.infinite, h.histogram = h.intake.Reason("bad_message"), h.intake.Reason("infinite"), h.intake.Reason("native_histogram")
 	return h
@@ -105,7 +103,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	s := h.sessions.Get().(*session)
+	s := h.sessions.Take()
+	if s == nil {
+		s = &session{handler: h}
+	}
 	defer s.release()
 	err = s.take(r.Context(), w, r, second)
 	if second {
@@ -141,7 +142,7 @@ func (s *session) release() {
 	s.symbols, s.series.labels = s.symbols[:0], nil
 	s.batch.Reset()
 	s.accepted, s.dropped, s.problems = 0, 0, nil
-	s.handler.sessions.Put(s)
+	s.handler.sessions.Give(s)
 }
 
 // take reads a request and stores it. An error is why not all of it could be read or stored.
