@@ -136,6 +136,63 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// Ten million distinct keys at a group of the usual size, in windows of a million, without a pause. The totals are exact, what has no key is accounted for,
+// and what is held is bounded by the high-water mark.
+func TestFloodOfTenMillionKeys(t *testing.T) {
+	const windows, each = 10, floodKeys
+	b := newBench(t, Config{}, Definition{Title: "victim", Meters: top(5, meters(Counter, Rate))})
+	totals := &totalsStage{}
+	b.SetStages(totals) // and no record of all the calls
+	g := b.group("victim")
+	b.Tick(60)
+	var key []byte
+	for window := range windows {
+		for i := range each {
+			key = appendHost(key[:0], window*each+i)
+			b.batch.AddRow(g, key, []int{0, 1}, []float64{1, 60})
+			if i%1000 == 999 {
+				b.batch.Send()
+			}
+		}
+		if held := b.Stats()[0].Keys; held > 2*DefaultHighWater {
+			t.Errorf("%d keys are held", held)
+		}
+		b.Tick(int64(120 + 60*window))
+		if held := b.Stats()[0].Keys; held > DefaultHighWater {
+			t.Errorf("%d keys are held after a flush", held)
+		}
+	}
+	for n, got := range totals.seen {
+		if got != [2]float64{each, each} {
+			t.Errorf("window %d: totals %v", n, got)
+		}
+	}
+	if len(totals.seen) != windows {
+		t.Errorf("%d windows", len(totals.seen))
+	}
+	a := b.balanced()
+	if a.Received != 2*windows*each || a.Passed+a.Discarded["key_limit"] != a.Received {
+		t.Errorf("%+v", a)
+	}
+	if log := b.log.String(); !strings.Contains(log, "group=victim") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// totalsStage keeps the totals of windows of two meters.
+type totalsStage struct {
+	Nothing
+	seen [][2]float64
+}
+
+func (s *totalsStage) Window(w *Window) {
+	for _, row := range w.Rows {
+		if row.Key == TotalsKey {
+			s.seen = append(s.seen, [2]float64(row.Values))
+		}
+	}
+}
+
 // Figures of the groups and of the ledger at /metrics, and the live table.
 func TestTop(t *testing.T) {
 	b := newBench(t, Config{}, Definition{Meters: meters(Counter, Rate)}, Definition{Meters: meters(Counter)})

@@ -505,16 +505,16 @@ func TestCallbackThatTakesTooLong(t *testing.T) {
 		TrisulPlugin = { id = { name = "x" }, cg_monitor = { counter_guid = "`+hostsGUID+`",
 		onbeginflush = function(e, ts) if ts == 120 then wait() end end,
 		onflushfilter = function(e, ts, key) if key == "f" then wait() end return key ~= "no" end,
-		onflush = function(e, ts, key) if key == "b" then wait() end print(key) end } }`, func(s *Setup) { s.Call = 50 })
+		onflush = function(e, ts, key) if key == "b" then wait() end print(key) end } }`, func(s *Setup) { s.Call = 500 })
 	b.start(1)
 	if got := b.window(ModeDecide, rows("a", 1, "b", 1, "c", 1, "f", 1, "no", 1, "z", 1)); got != "a b c f -no z" {
 		t.Errorf("votes %s", got)
 	}
 	b.wantSaid("a", "c", "f", "z")
-	b.wantErrors("test.lua:2: [test.lua] Hosts: callback onflush exceeded 50ms", "test.lua:2: [test.lua] Hosts: callback onflushfilter exceeded 50ms")
+	b.wantErrors("test.lua:2: [test.lua] Hosts: callback onflush exceeded 500ms", "test.lua:2: [test.lua] Hosts: callback onflushfilter exceeded 500ms")
 	b.frame(KindWindow, AppendWindow(nil, 1, ModeObserve, First|Last, 120, 1, rows("a", 1)))
 	b.wantSaid("a")
-	b.wantErrors("callback onbeginflush exceeded 50ms")
+	b.wantErrors("callback onbeginflush exceeded 500ms")
 }
 
 // A window that takes many steps, in several parts, with more overrides than there is room for at first.
