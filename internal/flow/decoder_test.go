@@ -151,6 +151,33 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestExporterRestart: an exporter that begins again, with its sequence at 0, another boot time and its templates under other numbers, is decoded on, and its jump
+// back is no loss; a gap before and after it is.
+func TestExporterRestart(t *testing.T) {
+	d, reg := newTestDecoder()
+	record := plainRecord("10.0.0.1", "192.0.2.9", 5, 1)
+	d.Decode(v9(5, 5_000_000, set(0, plain(300)), set(300, record)), router, noon)
+	d.Decode(v9(5, 5_000_003, set(300, record)), router, noon)
+	if lost := d.Lost; lost != 2 {
+		t.Errorf("%d are lost, want 2", lost)
+	}
+	got := d.Decode(v9(5, 0, set(300, record)), router, noon) // before its templates: what was known goes on
+	got = append(got, d.Decode(v9(5, 1, set(0, plain(256)), set(256, record)), router, noon)...)
+	got = append(got, d.Decode(v9(5, 2, set(0, template(300, fieldBytes, 4, fieldSource4, 4, fieldDestination4, 4)), set(300, uint32(9), "10.0.0.3", "10.0.0.4")), router, noon)...)
+	want := "10.0.0.1:40000 > 192.0.2.9:443 proto 6, 5 bytes, 1 packets\n10.0.0.1:40000 > 192.0.2.9:443 proto 6, 5 bytes, 1 packets\n10.0.0.3:0 > 10.0.0.4:0 proto 0, 9 bytes, 0 packets"
+	if lines(got) != want {
+		t.Errorf("decoded\n%s\nwant\n%s", lines(got), want)
+	}
+	if lost := d.Lost; lost != 2 {
+		t.Errorf("%d are lost after the restart, want 2", lost)
+	}
+	d.Decode(v9(5, 5, set(256, record)), router, noon)
+	if lost := d.Lost; lost != 4 {
+		t.Errorf("%d are lost in the end, want 4", lost)
+	}
+	balanced(t, reg, d)
+}
+
 // TestTemplateChange: a template that is sent again with other fields takes its place.
 func TestTemplateChange(t *testing.T) {
 	d, _ := newTestDecoder()

@@ -517,6 +517,16 @@ func TestCallbackThatTakesTooLong(t *testing.T) {
 	b.wantErrors("callback onbeginflush exceeded 500ms")
 }
 
+// Lua's source is bytes (9): a file that is not UTF-8 runs as it is, and its texts are what keys are compared with.
+func TestSourceIsBytes(t *testing.T) {
+	b := mustLoad(t, "-- caf\xe9\nlocal mine = 'k\xff' TrisulPlugin = { id = { name = 'caf\xe9' }, cg_monitor = { counter_guid = '"+hostsGUID+"', onflushfilter = function(e, ts, key) return key == mine end } }")
+	b.start(1)
+	if got := b.window(ModeDecide, rows("k", 1, "k\xff", 1)); got != "-k k\xff" {
+		t.Errorf("votes %q", got)
+	}
+	b.wantErrors()
+}
+
 // A window that takes many steps, in several parts, with more overrides than there is room for at first.
 func TestLargeWindow(t *testing.T) {
 	b := mustLoad(t, `TrisulPlugin = { id = { name = "x" }, cg_monitor = { counter_guid = "`+hostsGUID+`",
