@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
@@ -140,5 +141,12 @@ func TestTLSFiles(t *testing.T) {
 	c := NewClient(Access{URL: server.URL})
 	if err := c.Ask(t.Context(), Request{Path: "/"}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate of nobody is taken: %v", err)
+	}
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewClient(Access{URL: server.URL, TLS: TLS{CA: authority}}).Ask(t.Context(), Request{Path: "/"}); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("the certificate of an authority that is trusted: %v", err)
 	}
 }

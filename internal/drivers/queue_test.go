@@ -512,3 +512,26 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("%d points, %d of them after the last restart", taken, left.Passed)
 }
+
+// What a source pays for a remote store: the points are on disk, whatever the store does.
+func BenchmarkAppend(b *testing.B) {
+	s := &timeseries.Schema{Name: "host:traffic", Step: 60, Tags: []string{"ifid", "host"}, Metrics: []string{"a", "b", "c"}}
+	var points []timeseries.Point
+	for i := range 1000 {
+		points = append(points, timeseries.Point{Schema: s, Time: int64(i), Tags: []string{"1", fmt.Sprint("10.0.0.", i)}, Values: []float64{float64(i), 2, 3}})
+	}
+	q := newQueue(Config{Name: "far", Dir: b.TempDir(), MaxBytes: 8 << 30}, func(context.Context, []timeseries.Point) error { return nil }, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err := q.start(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := q.append(points); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*3000/b.Elapsed().Seconds(), "values/s")
+	if err := q.close(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -240,3 +240,11 @@ func TestInfluxdDatabase(t *testing.T) {
 		t.Error(diff, err)
 	}
 }
+
+func BenchmarkLines(b *testing.B) {
+	list := points("10.0.0.1", 1000)
+	for b.Loop() {
+		lines(list)
+	}
+	b.ReportMetric(float64(b.N)*2000/b.Elapsed().Seconds(), "values/s")
+}

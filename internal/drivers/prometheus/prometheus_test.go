@@ -82,7 +82,11 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 
 func open(t *testing.T, address string) delivered {
 	t.Helper()
-	server := New(Config{Access: drivers.Access{URL: address}})
+	return openServer(t, New(Config{Access: drivers.Access{URL: address}}))
+}
+
+func openServer(t *testing.T, server *Server) delivered {
+	t.Helper()
 	registry := telemetry.NewRegistry()
 	d := drivers.New(drivers.Config{Name: "prometheus", Dir: t.TempDir()}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err := d.Setup(t.Context()); err != nil {
