@@ -106,7 +106,43 @@ func (d *Driver) Start(ctx context.Context) error {
 	feeding, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	d.feeding.Go(func() { d.feed(feeding) })
+	d.feeding.Go(func() { d.watch(feeding, lookEvery) })
 	return nil
+}
+
+// lookEvery is how often the file of the script is looked at.
+const lookEvery = 3 * time.Second
+
+// watch loads a changed script anew; one that cannot be used does not take the place of the one that runs.
+func (d *Driver) watch(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for seen := d.stamp(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := d.stamp()
+		if now == seen || now == (stamp{}) { // it may be about to be written
+			continue
+		}
+		seen = now
+		if err := d.Reload(ctx, d.cfg); err != nil && ctx.Err() == nil {
+			d.log.Error("cannot use the changed script: the one before goes on", "script", d.cfg.Setup.Script, "error", err)
+		}
+	}
+}
+
+// stamp changes when the file of a script does.
+type stamp struct{ size, time int64 }
+
+func (d *Driver) stamp() stamp {
+	info, err := os.Stat(d.cfg.Setup.Script)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{info.Size(), info.ModTime().UnixNano()}
 }
 
 // Stop ends the script in order. What waits in the queue is there at the next Start.

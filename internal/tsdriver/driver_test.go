@@ -289,6 +289,23 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A changed file is noticed.
+func TestWatch(t *testing.T) {
+	r := start(t, t.TempDir(), hooked(""), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	r.feeding.Go(func() { r.watch(ctx, time.Millisecond) })
+	r.until("no process", func() bool { return r.supervisor.Stats().PID != 0 })
+	write(t, filepath.Join(r.dir, "driver.lua"), hooked(`tags.host = "new-" .. tags.host`))
+	r.until("the changed script does not run", func() bool { return r.supervisor.Stats().Reloads > 0 })
+	r.append("a", 1, 1)
+	r.settled()
+	cancel()
+	r.stop()
+	if got := r.points(); got != "new-a 1\n" {
+		t.Error(got)
+	}
+}
+
 // A process that is killed between two batches is replaced, and nothing is lost.
 func TestKilledProcess(t *testing.T) {
 	r := start(t, t.TempDir(), hooked(""), nil)

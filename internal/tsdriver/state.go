@@ -150,12 +150,8 @@ func (s *state) prelude() error {
 
 // natives is what the prelude is built on.
 func (s *state) natives() *lua.Table {
-	ntop := s.cache.functions()
-	for _, more := range []map[string]lua.Function{fileFunctions(s.setup.Directory), s.rrdFunctions(), s.httpFunctions(), s.ntopFunctions()} {
-		maps.Copy(ntop, more)
-	}
 	t := &lua.Table{}
-	t.Set("ntop", functionTable(ntop))
+	t.Set("ntop", functionTable(s.functions()))
 	t.Set("interface", functionTable(s.interfaceFunctions()))
 	t.Set("log", lua.Function(s.scriptLog))
 	t.Set("unknown", lua.Function(func(c *lua.Call) (int, error) {
@@ -184,6 +180,15 @@ func (s *state) natives() *lua.Table {
 	t.Set("select", lua.Function(s.selectInterface))
 	t.Set("front", lua.Function(s.callFront))
 	return t
+}
+
+// functions are those of ntop.
+func (s *state) functions() map[string]lua.Function {
+	all := s.cache.functions()
+	for _, more := range []map[string]lua.Function{fileFunctions(s.setup.Directory), s.rrdFunctions(), s.httpFunctions(), s.ntopFunctions()} {
+		maps.Copy(all, more)
+	}
+	return all
 }
 
 func functionTable(functions map[string]lua.Function) *lua.Table {
