@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/internal/telemetry"
@@ -22,7 +23,7 @@ import (
 
 // startInfluxd starts the server of Debian's package influxdb with its data in a
 // folder of the test, and returns its address.
-func startInfluxd(t *testing.T) string {
+func startInfluxd(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := strings.ReplaceAll(`
@@ -80,7 +81,7 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 	return err
 }
 
-func open(t *testing.T, cfg Config) delivered {
+func open(t testing.TB, cfg Config) delivered {
 	t.Helper()
 	server := New(cfg)
 	registry := telemetry.NewRegistry()
@@ -109,4 +110,29 @@ func TestInfluxd(t *testing.T) {
 		})
 		return d
 	})
+}
+
+// From Append to the real server, the queue on disk between them.
+func BenchmarkInfluxd(b *testing.B) {
+	d := open(b, Config{Access: drivers.Access{URL: startInfluxd(b)}, Database: "weir"})
+	schema := &timeseries.Schema{Name: "host:traffic", Step: 60, Tags: []string{"ifid", "host"}, Metrics: []string{"a", "b", "c"}}
+	var points []timeseries.Point
+	for i := range 10_000 {
+		points = append(points, timeseries.Point{Schema: schema, Tags: []string{"1", fmt.Sprint("10.0.", i/256, ".", i%256)}, Values: []float64{float64(i), 2.5, 3}})
+	}
+	at, begin := int64(drivertest.Start), time.Now()
+	for b.Loop() {
+		at += 60
+		for i := range points {
+			points[i].Time = at
+			points[i].Values[0] += float64(i % 977)
+		}
+		if err := d.Driver.Append(b.Context(), points); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := d.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)*30_000/time.Since(begin).Seconds(), "values/s")
 }

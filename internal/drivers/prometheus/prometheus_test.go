@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,7 +26,7 @@ import (
 
 // startPrometheus starts the server of Debian's package prometheus with its data
 // in a folder of the test, and returns its address. storage is its configuration.
-func startPrometheus(t *testing.T, storage string) string {
+func startPrometheus(t testing.TB, storage string) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
@@ -80,12 +81,12 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 	return err
 }
 
-func open(t *testing.T, address string) delivered {
+func open(t testing.TB, address string) delivered {
 	t.Helper()
 	return openServer(t, New(Config{Access: drivers.Access{URL: address}}))
 }
 
-func openServer(t *testing.T, server *Server) delivered {
+func openServer(t testing.TB, server *Server) delivered {
 	t.Helper()
 	registry := telemetry.NewRegistry()
 	d := drivers.New(drivers.Config{Name: "prometheus", Dir: t.TempDir()}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -212,4 +213,29 @@ func TestPrometheusDelete(t *testing.T) {
 	if err := d.Delete(t.Context(), "prometheus", nil); err == nil {
 		t.Error("series of Prometheus itself are deleted")
 	}
+}
+
+// From Append to the real server, the queue on disk between them.
+func BenchmarkPrometheus(b *testing.B) {
+	d := open(b, startPrometheus(b, takesLate))
+	schema := &timeseries.Schema{Name: "host:traffic", Step: 60, Tags: []string{"ifid", "host"}, Metrics: []string{"a", "b", "c"}}
+	var points []timeseries.Point
+	for i := range 10_000 {
+		points = append(points, timeseries.Point{Schema: schema, Tags: []string{"1", fmt.Sprint("10.0.", i/256, ".", i%256)}, Values: []float64{float64(i), 2.5, 3}})
+	}
+	at, begin := int64(drivertest.Start), time.Now()
+	for b.Loop() {
+		at += 60
+		for i := range points {
+			points[i].Time = at
+			points[i].Values[0] += float64(i % 977)
+		}
+		if err := d.Driver.Append(b.Context(), points); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := d.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)*30_000/time.Since(begin).Seconds(), "values/s")
 }
