@@ -145,6 +145,30 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A user who may not make a database uses one that is there.
+func TestSetup(t *testing.T) {
+	there := true
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch q := r.FormValue("q"); {
+		case q == `CREATE DATABASE "we\"ir"`:
+			http.Error(w, `{"error":"error authorizing query: requires admin privilege"}`, http.StatusForbidden)
+		case q == "SHOW MEASUREMENTS LIMIT 1" && r.FormValue("db") == `we"ir` && there:
+			io.WriteString(w, `{"results":[{"statement_id":0}]}`)
+		default:
+			io.WriteString(w, `{"results":[{"statement_id":0,"error":"database not found"}]}`)
+		}
+	}))
+	defer web.Close()
+	s := New(Config{Access: drivers.Access{URL: web.URL}, Database: `we"ir`})
+	if err := s.Setup(t.Context()); err != nil {
+		t.Error(err)
+	}
+	there = false
+	if err := s.Setup(t.Context()); err == nil || !strings.Contains(err.Error(), "admin privilege") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // When the server stored none of a batch it says how many that is, and nobody looks for the bad ones.
 func TestAllDropped(t *testing.T) {
 	s := &scripted{answers: []func(http.ResponseWriter, *http.Request){answer(http.StatusBadRequest, `{"error":"partial write: points beyond retention policy dropped=100"}`)}}
