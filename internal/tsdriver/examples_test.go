@@ -1,7 +1,9 @@
 package tsdriver
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/front"
+	"github.com/weirhq/weir/internal/store"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
 )
 
@@ -179,5 +185,54 @@ func TestExampleInfluxDB(t *testing.T) {
 	}
 	if d.cache.get("ntopng.cache.influxdb.num_exported_points") != "2" || w.said("cannot export") != 1 {
 		t.Error(w.lines, d.cache.values)
+	}
+}
+
+// The page says what works: its configuration is one, its driver is one, and its script prints what it says.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/timeseries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(page), "\n## Lua drivers\n")
+	if !ok {
+		t.Fatal("there is no section about drivers in Lua")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	snippets := make(map[string][]string)
+	for _, m := range regexp.MustCompile("(?s)```(\\w+)\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		snippets[m[1]] = append(snippets[m[1]], m[2])
+	}
+	if len(snippets["yaml"]) != 1 || len(snippets["lua"]) != 2 || len(snippets["text"]) != 1 {
+		t.Fatalf("%q", snippets)
+	}
+	t.Setenv("PASSWORD", "x")
+	if _, err := config.Parse("page", []byte(snippets["yaml"][0])); err != nil {
+		t.Error(err)
+	}
+	d, _ := load(t, snippets["lua"][0], nil)
+	if err := d.Append(t.Context(), []timeseries.Point{point2("a", 600, 7, 8)}); err != nil {
+		t.Error(err)
+	}
+	r, err := d.Query(t.Context(), timeseries.Query{Schema: traffic, Tags: timeseries.Tags{"ifid": "1", "host": "a"}, Start: 300, End: 900, Options: timeseries.DefaultOptions()})
+	if err != nil || r.Step != 600 || r.Series[1].Data[0] != 8 {
+		t.Errorf("%+v %v", r, err)
+	}
+	dir := t.TempDir()
+	registry, log := telemetry.NewRegistry(), slog.New(slog.DiscardHandler)
+	s := store.New(store.Config{Path: dir}, registry, log)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	drivers := front.NewDrivers([]front.Target{{Name: "store", Driver: s, Local: true}}, "store", registry, log)
+	f := front.New(front.NewDefinitions(nil, log), drivers, registry, log)
+	write(t, filepath.Join(dir, "page.lua"), snippets["lua"][1])
+	w := new(words)
+	err = Run(t.Context(), Setup{Name: "page", Script: filepath.Join(dir, "page.lua"), Directory: filepath.Join(dir, "script")}, f, w)
+	if err := errors.Join(err, s.Stop(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(w.printed, "\n") + "\n"; got != snippets["text"][0] {
+		t.Errorf("got %q, want %q", got, snippets["text"][0])
 	}
 }

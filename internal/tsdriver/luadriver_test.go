@@ -17,14 +17,16 @@ import (
 
 // words are what a script said.
 type words struct {
-	lines  []string
-	errors []string
+	lines   []string
+	errors  []string
+	printed []string
 }
 
 func (w *words) Log(level slog.Level, text string) {
 	w.lines = append(w.lines, level.String()+" "+text)
 }
-func (w *words) Error(err error) { w.errors = append(w.errors, err.Error()) }
+func (w *words) Print(line string) { w.printed = append(w.printed, line) }
+func (w *words) Error(err error)   { w.errors = append(w.errors, err.Error()) }
 
 // said counts the lines that hold a text.
 func (w *words) said(text string) (n int) {
