@@ -85,3 +85,27 @@ FILE:7:14: cannot use timeseries.write[0].clickhouse.tls: cannot use "EMPTY" as 
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
+
+// The configurations on the page are right.
+func TestTimeseriesPage(t *testing.T) {
+	for _, name := range []string{"INFLUX_TOKEN", "CLICKHOUSE_PASSWORD"} {
+		t.Setenv(name, "s3cret")
+	}
+	page, err := os.ReadFile("../../docs/timeseries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(page), "\n## Remote stores\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "```")
+	if !found || len(blocks) < 2 {
+		t.Fatal("the section about remote stores has no configuration")
+	}
+	for i := 1; i < len(blocks); i += 2 {
+		if text, is := strings.CutPrefix(blocks[i], "yaml\n"); is {
+			if c := parsed(t, text); len(c.Timeseries.Write) == 0 {
+				t.Errorf("got %+v", c.Timeseries.Write)
+			}
+		}
+	}
+}
