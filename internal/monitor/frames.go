@@ -23,9 +23,11 @@ const (
 	KindWindow
 	// KindToppers is one meter's topper list for one instance: Toppers. As KindWindow.
 	KindToppers
-	// KindItems are alerts, flows or resources for one instance: Items. It is a request when the
+	// KindItems are alerts or resources for one instance, or the begin and end of none: Items. It is a request when the
 	// answer counts, answered by ItemVotes, and a frame otherwise.
 	KindItems
+	// KindFlows are flows for one instance, see Items.frame. As KindItems.
+	KindFlows
 	// KindSync is answered, with nothing, when everything before it is done.
 	KindSync
 
@@ -312,29 +314,23 @@ type Items struct {
 	Begin     bool       `json:"begin,omitempty"`
 	End       bool       `json:"end,omitempty"`
 	Alerts    []Alert    `json:"alerts,omitempty"`
-	Flows     []Flow     `json:"flows,omitempty"`
+	Flows     []Flow     `json:"-"`
 	Resources []Resource `json:"resources,omitempty"`
 }
 
 // Flow is a flow an sg_monitor, a flowtracker or a messagemonitor is shown (5.5, 5.6). The
 // script half takes its key apart.
 type Flow struct {
-	Key       string  `json:"key"` // flow key (6.1)
-	Start     int64   `json:"start"`
-	Last      int64   `json:"last"`
-	State     int     `json:"state"`
-	BytesAZ   float64 `json:"bytes_az"`
-	BytesZA   float64 `json:"bytes_za"`
-	PacketsAZ float64 `json:"packets_az"`
-	PacketsZA float64 `json:"packets_za"`
-	PayloadAZ float64 `json:"payload_az,omitempty"`
-	PayloadZA float64 `json:"payload_za,omitempty"`
-	Tags      string  `json:"tags,omitempty"` // separated by |
-
-	Attributes map[string]string `json:"attributes,omitempty"` // of add_flow_attribute
-
-	SetupRTT        float64 `json:"setup_rtt,omitempty"` // microseconds
-	Retransmissions float64 `json:"retransmissions,omitempty"`
+	Key                  string // flow key (6.1)
+	Start, Last          int64  // Unix seconds
+	State                int
+	BytesAZ, BytesZA     float64
+	PacketsAZ, PacketsZA float64
+	PayloadAZ, PayloadZA float64
+	Tags                 string            // separated by |
+	Attributes           map[string]string // of add_flow_attribute
+	SetupRTT             float64           // microseconds
+	Retransmissions      float64
 }
 
 // Resource is an entry of a resource group, or a document of an fts group, that a monitor is shown (5.7).

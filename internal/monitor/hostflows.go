@@ -205,7 +205,9 @@ func (m *Monitors) showFlows(b *bound, event string, t int64, all []Flow) {
 	all = m.ofEngine(all, b)
 	chunks(all, func(some []Flow, _, _ bool) {
 		if len(some) > 0 {
-			m.send(&b.processed, KindItems, encode(Items{Instance: b.index, Event: event, Time: t, Flows: some}))
+			show := Items{Instance: b.index, Event: event, Time: t, Flows: some}
+			kind, payload := show.frame()
+			m.send(&b.processed, kind, payload)
 		}
 	})
 }

@@ -202,7 +202,8 @@ func decide[T any](m *Monitors, attached []*bound, items []T, k kind[T], t int64
 			chunks(passed, func(some []T, begins, ends bool) {
 				show := Items{Instance: b.index, Event: EventFlush, Time: t, Begin: begins && !b.filter, End: ends}
 				k.into(&show, some)
-				m.send(&b.processed, KindItems, encode(show))
+				kind, payload := show.frame()
+				m.send(&b.processed, kind, payload)
 			})
 		}
 	}
@@ -245,7 +246,8 @@ func ask[T any](m *Monitors, b *bound, alone bool, items []T, mine, no []int, k 
 
 // itemVotes asks a script about items. Without an answer it reports false, and every vote is yes.
 func (m *Monitors) itemVotes(b *bound, question Items) (votes ItemVotes, ok bool) {
-	reply, ok := m.request(&b.processed, KindItems, encode(question))
+	kind, payload := question.frame()
+	reply, ok := m.request(&b.processed, kind, payload)
 	if !ok {
 		return votes, false
 	}

@@ -119,8 +119,8 @@ func (h *host) Answer(kind byte, payload []byte, _ *script.Writer) ([]byte, erro
 			return nil, err
 		}
 		return i.votes(payload), nil
-	case KindItems:
-		votes, err := h.items(payload)
+	case KindItems, KindFlows:
+		votes, err := h.itemsOf(kind, payload)
 		if err != nil {
 			return nil, err
 		}
@@ -138,8 +138,8 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 	case KindWindow, KindToppers, KindSecond:
 		_, err := h.rows(kind, payload)
 		return err
-	case KindItems:
-		_, err := h.items(payload)
+	case KindItems, KindFlows:
+		_, err := h.itemsOf(kind, payload)
 		return err
 	case KindTick:
 		var tick Tick

@@ -127,6 +127,11 @@ func mustLoad(t testing.TB, source string, change ...func(*Setup)) *bench {
 
 func (b *bench) ask(kind byte, question, answer any) {
 	b.t.Helper()
+	if items, ok := question.(Items); ok {
+		kind, payload := items.frame()
+		b.answered(kind, payload, answer)
+		return
+	}
 	payload, err := json.Marshal(question)
 	if err != nil {
 		b.t.Fatal(err)
@@ -148,7 +153,9 @@ func (b *bench) answered(kind byte, payload []byte, answer any) {
 func (b *bench) frame(kind byte, v any) {
 	b.t.Helper()
 	payload, ok := v.([]byte)
-	if !ok {
+	if items, is := v.(Items); is {
+		kind, payload = items.frame()
+	} else if !ok {
 		var err error
 		if payload, err = json.Marshal(v); err != nil {
 			b.t.Fatal(err)

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -79,12 +78,9 @@ func BenchmarkFlows(b *testing.B) {
 				key := fmt.Sprintf("06C:0A.00.%02X.%02X:p-C350_08.08.08.08:p-01BB_0A.00.00.01_00000003_00000007", n>>8, n&255)
 				items.Flows = append(items.Flows, Flow{Key: key, Start: 1_700_000_000, Last: 1_700_000_060, BytesAZ: 1500, BytesZA: 40, PacketsAZ: 3, PacketsZA: 1})
 			}
-			payload, err := json.Marshal(items)
-			if err != nil {
-				b.Fatal(err)
-			}
+			kind, payload := items.frame()
 			for b.Loop() {
-				if err := s.Frame(KindItems, payload, nil); err != nil {
+				if err := s.Frame(kind, payload, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

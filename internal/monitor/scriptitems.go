@@ -9,7 +9,15 @@ import (
 	"github.com/weirhq/weir/internal/lua/modules"
 )
 
-// items works on alerts, flows or resources (5.4 to 5.7). The prelude reads their members by the names they have in JSON.
+// itemsOf works on alerts, flows or resources (5.4 to 5.7).
+func (h *host) itemsOf(kind byte, payload []byte) (*ItemVotes, error) {
+	if kind == KindFlows {
+		return h.flows(payload)
+	}
+	return h.items(payload)
+}
+
+// items works on a KindItems. The prelude reads their members by the names they have in JSON.
 func (h *host) items(payload []byte) (*ItemVotes, error) {
 	v, message := modules.DecodeJSON(string(payload))
 	if message != "" {
@@ -23,20 +31,20 @@ func (h *host) items(payload []byte) (*ItemVotes, error) {
 		return nil, err
 	}
 	list := &lua.Table{}
-	for _, name := range []string{"alerts", "flows", "resources"} {
+	for _, name := range []string{"alerts", "resources"} {
 		if some := table(t.Get(name)); len(some.Array) > 0 {
 			list = some
 		}
 	}
-	return i.items(&head, list), nil
+	return i.items(&head, len(list.Array), "items", list), nil
 }
 
-func (i *instance) items(head *Items, list *lua.Table) *ItemVotes {
-	count := len(list.Array)
+// items has the prelude work on so many items; function takes them.
+func (i *instance) items(head *Items, count int, function string, list lua.Value) *ItemVotes {
 	if head.Begin {
 		i.call("onbeginflush", "item_begin", head.Time)
 	}
-	i.call(head.Event, "items", head.Event, head.Time, list)
+	i.call(head.Event, function, head.Event, head.Time, list)
 	limit := 16
 	for count > 0 && i.state != nil {
 		began := time.Now()

@@ -1,9 +1,9 @@
 -- Alerts, flows and resources (specification 5.4 to 5.7).
 local host = ...
-local native, engine = host.native, host.engine
+local ffi, native, engine = host.ffi, host.native, host.engine
 local call, callback, complain = host.call, host.callback, host.complain
 local error, ipairs, setmetatable, tonumber, tostring, type = error, ipairs, setmetatable, tonumber, tostring, type
-local floor, format, match, min, upper = math.floor, string.format, string.match, math.min, string.upper
+local find, floor, format, match, min, sub, upper = string.find, math.floor, string.format, string.match, math.min, string.sub, string.upper
 
 -- The methods of FlowID. A flow key that cannot be taken apart has empty parts.
 local FlowID = {}
@@ -132,7 +132,25 @@ function Flow:za_packets() return self.d.packets_za or 0 end
 function Flow:az_payload_bytes() return self.d.payload_az or 0 end
 function Flow:za_payload_bytes() return self.d.payload_za or 0 end
 function Flow:tags() return self.d.tags or "" end
-function Flow:attributes() return self.d.attributes or {} end
+-- Takes words apart, each its length, a colon and itself: names and values in turn.
+local function named(words)
+  local t, at = {}, 1
+  local function word()
+    local colon = find(words, ":", at, true)
+    local from = colon + 1
+    at = from + tonumber(sub(words, at, colon - 1))
+    return sub(words, from, at - 1)
+  end
+  while at <= #words do
+    local name = word()
+    t[name] = word()
+  end
+  return t
+end
+function Flow:attributes()
+  self.d.attributes = self.d.attributes or named(self.d.words)
+  return self.d.attributes
+end
 function Flow:setup_rtt() return self.d.setup_rtt or 0 end
 function Flow:retransmissions() return self.d.retransmissions or 0 end
 function Flow:add_tag(tag)
@@ -151,6 +169,25 @@ local class, event, list, objects, at, pass, ranks, time
 function host.items(what, t, items)
   class, event, list, time = classes[host.o.type], what, items, t
   objects, at, pass, ranks = {}, 0, {}, {}
+end
+
+-- The same of flows, whose form flowframe.go describes.
+local bytes, doubles, ints = ffi.typeof("const char *"), ffi.typeof("const double *"), ffi.typeof("const uint32_t *")
+function host.flows(what, t, text)
+  local p = ffi.cast(bytes, text)
+  local count = tonumber(ffi.cast(ints, p + 16)[0])
+  local numbers, ends, texts = ffi.cast(doubles, p + 24), ffi.cast(ints, p + 24 + 88 * count), p + 24 + 100 * count
+  local items, from = {}, 0
+  for i = 0, count - 1 do
+    local n, key, tags, words = numbers + 11 * i, ends[3 * i], ends[3 * i + 1], ends[3 * i + 2]
+    items[i + 1] = {
+      key = ffi.string(texts + from, key - from), tags = ffi.string(texts + key, tags - key), words = ffi.string(texts + tags, words - tags),
+      start = n[0], last = n[1], state = n[2], bytes_az = n[3], bytes_za = n[4], packets_az = n[5], packets_za = n[6],
+      payload_az = n[7], payload_za = n[8], setup_rtt = n[9], retransmissions = n[10],
+    }
+    from = words
+  end
+  host.items(what, t, items)
 end
 
 local function vote(name, object)
