@@ -91,7 +91,7 @@ static void insert_format(weir_vm *vm, weir_format *f) {
 
 // Decoding
 
-static int varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
+static int long_varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
   uint64_t x = 0;
   const uint8_t *q = *p;
   for (int shift = 0; shift < 70; shift += 7) {
@@ -105,6 +105,15 @@ static int varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
     }
   }
   return 0;
+}
+
+// Most have one byte, and what is called for every field is better in its caller.
+static inline int varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
+  if (*p < end && **p < 0x80) {
+    *v = *(*p)++;
+    return 1;
+  }
+  return long_varint(p, end, v);
 }
 
 static uint64_t big_endian(const uint8_t *p, int n) {
@@ -200,7 +209,7 @@ static int scan_positional(const weir_format *f, const uint8_t *p, const uint8_t
   return 1;
 }
 
-static int64_t integer_of(uint8_t kind, uint64_t v) {
+static inline int64_t integer_of(uint8_t kind, uint64_t v) {
   switch (kind) {
   case K_BOOL:
     return v != 0;
@@ -215,7 +224,7 @@ static int64_t integer_of(uint8_t kind, uint64_t v) {
 }
 
 // One wire value: its number or bytes. Groups are not supported, nobody sends them.
-static int wire_value(const uint8_t **p, const uint8_t *end, uint32_t wire, uint64_t *v, const uint8_t **bytes) {
+static inline int wire_value(const uint8_t **p, const uint8_t *end, uint32_t wire, uint64_t *v, const uint8_t **bytes) {
   size_t left;
   switch (wire) {
   case 0:
@@ -242,7 +251,7 @@ static int wire_value(const uint8_t **p, const uint8_t *end, uint32_t wire, uint
   return 0;
 }
 
-static uint32_t wire_of(uint8_t kind) {
+static inline uint32_t wire_of(uint8_t kind) {
   switch (kind) {
   case K_DOUBLE:
     return 1;
@@ -356,11 +365,11 @@ static void push_repeated(lua_State *L, const field *d, const slot *s, int depth
 }
 
 // Whether the member exists in the record.
-static int visible(const weir_format *f, int i, const slot *s) {
+static inline int visible(const weir_format *f, int i, const slot *s) {
   return s->present || (f->protobuf && !(f->field[i].flags & OPTIONAL));
 }
 
-static void push_field(lua_State *L, const field *d, const slot *s, int depth) {
+static inline void push_field(lua_State *L, const field *d, const slot *s, int depth) {
   if (d->flags & REPEATED) {
     push_repeated(L, d, s, depth);
     return;

@@ -77,7 +77,7 @@ func serve(conn io.ReadWriter, host Host, lost func()) error {
 		host: host, lost: lost, out: &Writer{conn: conn, calls: new(calls)},
 		frames: make(chan inFrame, 2*window), free: make(chan []byte, 2*window), pings: make(chan uint64, 1),
 	}
-	go s.read(bufio.NewReaderSize(conn, 64<<10))
+	go s.read(bufio.NewReaderSize(conn, 4<<10)) // for headers and short frames: the rest is read to where it stays
 	go s.heartbeat()
 	return s.work()
 }
