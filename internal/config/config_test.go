@@ -184,6 +184,7 @@ statsd:
 		console.Kind = "console"
 		c.StatsD.Backends = []Backend{console}
 	})
+	f("timeseries: {retention: 36500d}", func(c *Config) { c.Timeseries.Retention = 36500 * 24 * time.Hour }) // the longest
 	// Anchors.
 	f("statsd: &s {percentiles: &p [50]}\n", func(c *Config) { c.StatsD.Percentiles = []float64{50} })
 	f("sources: {statsd: [&a {listen: &u 'udp://:1'}]}\nlog: {level: &l error, format: json}\n", func(c *Config) {

@@ -295,7 +295,7 @@ func parseDuration(s string) (time.Duration, error) {
 		if m[2] == "w" {
 			unit *= 7
 		}
-		if n *= float64(unit); n > math.MaxInt64/4 {
+		if n *= float64(unit); n > math.MaxInt64/2 {
 			return 0, fmt.Errorf("%q is too long", s)
 		}
 		total += time.Duration(n)
