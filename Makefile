@@ -74,8 +74,9 @@ deps-test: deps
 	command -v softflowd >/dev/null || missing="$$missing softflowd"; \
 	command -v nfcapd >/dev/null || missing="$$missing nfdump"; \
 	command -v rrdtool >/dev/null || missing="$$missing rrdtool"; \
+	/usr/bin/python3 -c 'import requests, apscheduler' 2>/dev/null || missing="$$missing python3 python3-requests python3-apscheduler"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB and Prometheus to write to and to compare with; softflowd to export flows and nfdump to count them; rrdtool, which a timeseries driver writes with)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB and Prometheus to write to and to compare with; softflowd to export flows and nfdump to count them; rrdtool, which a timeseries driver writes with; Python with what bots use)
 
 # influxd: one of the scripts writes to it; the folder: the other ones write to it when nothing tells them another.
 deps-contracts: deps
