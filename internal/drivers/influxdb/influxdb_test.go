@@ -1,6 +1,7 @@
 package influxdb
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -223,11 +224,15 @@ func FuzzReadRows(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		readRows(strings.NewReader(body), func(r row, err error) bool {
 			one := &timeseries.Samples{Values: make([][]float64, 2)}
-			for _, values := range r.Values {
-				if addRow(one, values) == nil && (len(one.Values[0]) != len(one.Times) || len(one.Values[1]) != len(one.Times)) {
+			_ = r.Values.rows(func(cells [][]byte) error {
+				if err := addRow(one, cells); err != nil {
+					return err
+				}
+				if len(one.Values[0]) != len(one.Times) || len(one.Values[1]) != len(one.Times) {
 					t.Errorf("got %+v", one)
 				}
-			}
+				return nil
+			}) // any text may come
 			return err == nil
 		})
 	})
@@ -271,4 +276,30 @@ func BenchmarkLines(b *testing.B) {
 		lines(list)
 	}
 	b.ReportMetric(float64(b.N)*2000/b.Elapsed().Seconds(), "values/s")
+}
+
+func BenchmarkReadRows(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(`{"results":[{"statement_id":0,"series":[`)
+	for n := range 100 {
+		if n > 0 {
+			text.WriteString(",")
+		}
+		fmt.Fprintf(&text, `{"name":"a:b","tags":{"host":"%d"},"columns":["time","sent","rcvd"],"values":[[0,0,0]`, n)
+		for i := range 120 {
+			fmt.Fprintf(&text, ",[%d,%d,%v]", 1795310100+60*i, 600*i, 1.5*float64(i))
+		}
+		text.WriteString("]}")
+	}
+	text.WriteString("]}]}")
+	for b.Loop() {
+		readRows(strings.NewReader(text.String()), func(r row, err error) bool {
+			one := &timeseries.Samples{Values: make([][]float64, 2)}
+			if err := errors.Join(err, r.Values.rows(func(cells [][]byte) error { return addRow(one, cells) })); err != nil {
+				b.Fatal(err)
+			}
+			return true
+		})
+	}
+	b.ReportMetric(float64(b.N)*100*121*2/b.Elapsed().Seconds(), "values/s")
 }

@@ -112,7 +112,55 @@ func groupBy(schema *timeseries.Schema) string {
 type row struct {
 	Name   string
 	Tags   map[string]string
-	Values [][]json.RawMessage
+	Values table
+}
+
+// table are rows of cells, as text of JSON. There may be millions of them.
+type table json.RawMessage
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *table) UnmarshalJSON(text []byte) error {
+	*t = append((*t)[:0], text...)
+	return nil
+}
+
+// rows calls each for every row, with cells that are valid until it returns. The
+// text is JSON already; what is no list of lists of plain values is an error.
+func (t table) rows(each func(cells [][]byte) error) error {
+	var cells [][]byte
+	depth, start := 0, 0
+	for i := 0; i < len(t); i++ {
+		switch t[i] {
+		case '"':
+			for i++; i < len(t) && t[i] != '"'; i++ {
+				if t[i] == '\\' {
+					i++
+				}
+			}
+		case '[':
+			if depth++; depth == 2 {
+				cells, start = cells[:0], i+1
+			}
+			if depth > 2 {
+				return errRow
+			}
+		case '{':
+			return errRow
+		case ',':
+			if depth == 2 {
+				cells = append(cells, bytes.TrimSpace(t[start:i]))
+				start = i + 1
+			}
+		case ']':
+			if depth == 2 {
+				if err := each(append(cells, bytes.TrimSpace(t[start:i]))); err != nil {
+					return err
+				}
+			}
+			depth--
+		}
+	}
+	return nil
 }
 
 // samples asks a question whose rows are a time and width numbers, and yields whole series.
@@ -135,11 +183,9 @@ func (s *Server) samples(ctx context.Context, schema *timeseries.Schema, width i
 				}
 				one = &timeseries.Samples{Tags: flat.Values(tags), Values: make([][]float64, width)}
 			}
-			for _, values := range r.Values {
-				if err := addRow(one, values); err != nil {
-					yield(nil, fmt.Errorf("cannot query %q: %w", schema.Name, err))
-					return
-				}
+			if err := r.Values.rows(func(cells [][]byte) error { return addRow(one, cells) }); err != nil {
+				yield(nil, fmt.Errorf("cannot query %q: %w", schema.Name, err))
+				return
 			}
 		}
 		if tags != nil {
@@ -151,7 +197,7 @@ func (s *Server) samples(ctx context.Context, schema *timeseries.Schema, width i
 var errRow = errors.New("the answer has a row that is not a time and numbers")
 
 // addRow adds a time and its values.
-func addRow(s *timeseries.Samples, values []json.RawMessage) error {
+func addRow(s *timeseries.Samples, values [][]byte) error {
 	if len(values) != 1+len(s.Values) {
 		return errRow
 	}
@@ -164,7 +210,7 @@ func addRow(s *timeseries.Samples, values []json.RawMessage) error {
 	}
 	for m, text := range values[1:] {
 		v := math.NaN()
-		if !bytes.Equal(text, []byte("null")) {
+		if string(text) != "null" {
 			if v, err = strconv.ParseFloat(string(text), 64); err != nil {
 				return fmt.Errorf("%w: %.100s", errRow, text)
 			}
@@ -251,12 +297,16 @@ func (s *Server) deleteSecond(ctx context.Context, prefix string, tags timeserie
 		if err != nil {
 			return fmt.Errorf("cannot delete series of %q: %w", prefix, err)
 		}
-		for _, values := range r.Values {
+		err := r.Values.rows(func(cells [][]byte) error {
 			var name string
-			if len(values) == 0 || json.Unmarshal(values[0], &name) != nil {
-				return fmt.Errorf("cannot delete series of %q: %w", prefix, errRow)
+			if json.Unmarshal(cells[0], &name) != nil {
+				return errRow
 			}
 			names = append(names, name)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("cannot delete series of %q: %w", prefix, err)
 		}
 	}
 	for _, name := range names {
