@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -194,15 +195,21 @@ type sample struct {
 
 var errSample = errors.New("the answer has a sample that is not a time and a number")
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements json.Unmarshaler. There may be millions of samples, so
+// it takes the two apart itself.
 func (s *sample) UnmarshalJSON(text []byte) error {
-	var at float64
-	var number string
-	pair := []any{&at, &number}
-	if err := json.Unmarshal(text, &pair); err != nil || len(pair) != 2 || at < -latest || at > 2*latest {
+	inner, ok := bytes.CutPrefix(text, []byte("["))
+	inner, closed := bytes.CutSuffix(inner, []byte("]"))
+	seconds, number, two := bytes.Cut(inner, []byte(","))
+	number = bytes.TrimSpace(number)
+	if !ok || !closed || !two || len(number) < 2 || number[0] != '"' || number[len(number)-1] != '"' {
 		return fmt.Errorf("%w: %.100s", errSample, text)
 	}
-	value, err := strconv.ParseFloat(number, 64)
+	at, err := strconv.ParseFloat(string(bytes.TrimSpace(seconds)), 64)
+	if err != nil || !(at >= -latest && at <= 2*latest) {
+		return fmt.Errorf("%w: %.100s", errSample, text)
+	}
+	value, err := strconv.ParseFloat(string(number[1:len(number)-1]), 64)
 	if err != nil {
 		return fmt.Errorf("%w: %.100s", errSample, text)
 	}

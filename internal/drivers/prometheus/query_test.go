@@ -165,3 +165,25 @@ func BenchmarkWriteRequest(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*2000/b.Elapsed().Seconds(), "values/s")
 }
+
+func BenchmarkReadResults(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(`{"status":"success","data":{"resultType":"matrix","result":[`)
+	for n := range 200 {
+		if n > 0 {
+			text.WriteString(",")
+		}
+		fmt.Fprintf(&text, `{"metric":{"__name__":"a_b","host":"%d"},"values":[[0,"0"]`, n)
+		for i := range 120 {
+			fmt.Fprintf(&text, `,[%d,"%v"]`, 1795310100+60*i, 1.5*float64(i))
+		}
+		text.WriteString("]}")
+	}
+	text.WriteString("]}}")
+	for b.Loop() {
+		if err := readResults(strings.NewReader(text.String()), func(*result) bool { return true }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*200*121/b.Elapsed().Seconds(), "values/s")
+}
