@@ -78,7 +78,8 @@ func (c *catalog) save() error {
 	return os.Rename(c.path+".new", c.path)
 }
 
-// load reads the file; schemas that are not valid are left out and are the error.
+// load reads the file; schemas that are not valid are left out and are the error. A
+// file that is damaged is kept beside the one that takes its place.
 func (c *catalog) load() error {
 	text, err := os.ReadFile(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +90,7 @@ func (c *catalog) load() error {
 		err = json.Unmarshal(text, &all)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot use %s: %w", c.path, err)
+		return fmt.Errorf("cannot use %s: %w", c.path, errors.Join(err, os.Rename(c.path, c.path+".damaged")))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
