@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"os"
 	"reflect"
 
 	"github.com/weirhq/weir/internal/front"
 	"github.com/weirhq/weir/internal/lua"
-	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
 )
@@ -46,14 +44,7 @@ func loadDriver(setup Setup, out output, began func(*state)) (*luaDriver, error)
 	registry := telemetry.NewRegistry()
 	drivers := front.NewDrivers([]front.Target{{Name: setup.Name, Driver: d, Local: true}}, setup.Name, registry, s.log)
 	s.front = front.New(d.definitions, drivers, registry, s.log)
-	source, err := os.ReadFile(setup.Script)
-	if err != nil {
-		return d, &script.Error{Message: fmt.Sprintf("cannot read the driver: %v", err), File: setup.Script}
-	}
-	if len(source) > 0 && source[0] == '#' {
-		source = append([]byte("--"), source...)
-	}
-	chunk, err := s.vm.Load("@"+setup.Script, source)
+	chunk, err := s.compile(setup.Script)
 	if err == nil {
 		_, err = s.call("load", chunk, luaValue(setup.Options))
 	}

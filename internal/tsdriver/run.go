@@ -3,13 +3,10 @@ package tsdriver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/weirhq/weir/internal/front"
 	"github.com/weirhq/weir/internal/lua"
-	"github.com/weirhq/weir/internal/script"
 )
 
 // Output is where the words of a script go that is run in the foreground.
@@ -32,15 +29,8 @@ func Run(ctx context.Context, setup Setup, f *front.Front, out Output) (err erro
 	if _, err := s.call("native_driver"); err != nil {
 		return err
 	}
-	source, err := os.ReadFile(setup.Script)
-	if err != nil {
-		return &script.Error{Message: fmt.Sprintf("cannot read the script: %v", err), File: setup.Script}
-	}
-	if len(source) > 0 && source[0] == '#' {
-		source = append([]byte("--"), source...)
-	}
 	defer context.AfterFunc(ctx, s.interrupt)()
-	chunk, err := s.vm.Load("@"+setup.Script, source)
+	chunk, err := s.compile(setup.Script)
 	if err == nil {
 		_, err = chunk.Call()
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -125,7 +126,7 @@ func (s *state) spooled(lines int) {
 
 func (s *state) prelude() error {
 	sources := make(map[string]any)
-	for _, name := range []string{"ts_common", "ts_schema", "ts_utils"} {
+	for _, name := range []string{"operators", "ts_common", "ts_schema", "ts_utils"} {
 		source, err := preludes.ReadFile("prelude/" + name + ".lua")
 		if err != nil {
 			return err
@@ -176,6 +177,11 @@ func (s *state) natives() *lua.Table {
 		}
 		c.Push(list)
 		return 1, nil
+	}))
+	t.Set("operators", lua.Function(func(c *lua.Call) (int, error) {
+		source, err := c.String(1)
+		c.PushString(operators53(source))
+		return 1, err
 	}))
 	t.Set("select", lua.Function(s.selectInterface))
 	t.Set("front", lua.Function(s.callFront))
@@ -344,6 +350,19 @@ func fromJSON(v any) lua.Value {
 		return t
 	}
 	return v
+}
+
+// compile compiles the file of a script.
+func (s *state) compile(path string) (*lua.Ref, error) {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &script.Error{Message: fmt.Sprintf("cannot read the script: %v", err), File: path}
+	}
+	text := string(source)
+	if strings.HasPrefix(text, "#") {
+		text = "--" + text
+	}
+	return s.vm.Load("@"+path, []byte(operators53(text)))
 }
 
 // call calls a function of the prelude, for as long as a call of the script may take.

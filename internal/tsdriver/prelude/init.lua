@@ -41,6 +41,8 @@ local function module(name, ...)
   return function() return chunk(unpack(arguments)) end
 end
 
+module("operators", native)()
+
 local hooks = {
   drivers = function() return {} end,
   changed = function() end,
