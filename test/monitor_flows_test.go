@@ -107,6 +107,17 @@ TrisulPlugin = { id = { name = "records" },
 		exported{from: "10.0.0.5:50001", to: "8.8.8.8:443", protocol: 6, bytes: 5000, packets: 3, in: 3, out: 7, flags: 0x02})
 	m.sees("flows", "^new "+key("C350"))
 	m.sees("records", "^"+key("C350")+" 1000 0$")
+	soon(t, func() string { // the tags are there before the flows end
+		var now status
+		if err := m.ask("/api/v1/status", &now); err != nil {
+			return err.Error()
+		}
+		if n := now.passed("monitor.effects"); n != 4 {
+			return fmt.Sprintf("%d effects of two tags and two updates", n)
+		}
+		return ""
+	})
+	together() // both end in one second: the tracker has a list for each
 	m.export(exported{from: "8.8.8.8:443", to: "10.0.0.5:50000", protocol: 6, bytes: 70, packets: 1, in: 7, out: 3, flags: 0x11},
 		exported{from: "10.0.0.5:50001", to: "8.8.8.8:443", protocol: 6, bytes: 1, packets: 1, in: 3, out: 7, flags: 0x11})
 	m.sees("records", "^"+key("C350")+" 0 70$")
