@@ -49,24 +49,11 @@ type cacheFile struct {
 	Lists  map[string][]string `json:"lists"`
 }
 
-// openCache reads the cache of a script. A file that cannot be read is kept beside the new one.
+// openCache reads the cache of a script. A file that cannot be read is kept beside the new one, and the error
+// says so: the cache is there nevertheless.
 func openCache(path string, given map[string]string, now func() time.Time) (*cache, error) {
 	c := &cache{path: path, now: now, given: given, values: make(map[string]cached), lists: make(map[string][]string)}
-	if path != "" {
-		text, err := os.ReadFile(path)
-		if err == nil {
-			var file cacheFile
-			if err = json.Unmarshal(text, &file); err == nil {
-				maps.Copy(c.values, file.Values)
-				maps.Copy(c.lists, file.Lists)
-			} else {
-				err = errors.Join(fmt.Errorf("cannot read the cache of the script, which begins anew: %w", err), os.Rename(path, path+".unreadable"))
-			}
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return c, err
-		}
-	}
+	err := c.read()
 	for key, text := range given {
 		c.values[key] = cached{Text: text}
 	}
@@ -79,7 +66,27 @@ func openCache(path string, given map[string]string, now func() time.Time) (*cac
 			c.bytes += len(text)
 		}
 	}
-	return c, nil
+	return c, err
+}
+
+func (c *cache) read() error {
+	if c.path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var file cacheFile
+	if err == nil {
+		err = json.Unmarshal(text, &file)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot read the cache of the script, which begins anew: %w", err), os.Rename(c.path, c.path+".unreadable"))
+	}
+	maps.Copy(c.values, file.Values)
+	maps.Copy(c.lists, file.Lists)
+	return nil
 }
 
 // save writes the file when something changed, at most once a second unless it is the last time.

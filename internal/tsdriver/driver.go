@@ -39,7 +39,6 @@ type Driver struct {
 
 	ledger                                   *telemetry.Ledger // of points
 	invalid, full, refused, failed, setAside *telemetry.Discard
-	unreadable                               *telemetry.Discard
 	held                                     atomic.Int64 // points that wait or are with the script
 	queue                                    *spool.Spool
 	appending                                sync.Mutex // one writer of records

@@ -170,8 +170,6 @@ type translation struct {
 // maxNested bounds how deep expressions and functions are nested.
 const maxNested = 200
 
-func (t *translation) text() string { return t.tokens[t.at].text }
-
 // is reports whether the next word is this one, and no string of the same text.
 func (t *translation) is(text string) bool {
 	next := &t.tokens[t.at]
