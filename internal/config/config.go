@@ -33,6 +33,7 @@ type Config struct {
 	Groups     Groups
 	Monitors   []Monitor
 	Inventory  Inventory
+	Collectors []Collector
 
 	Warnings Errors // what is left out of the configuration, and why
 
@@ -150,6 +151,7 @@ func (c *Config) check(d *decoder) {
 		d.complain("http.tls.key", "cannot use http.tls: key is given and cert is not")
 	}
 	c.checkTimeseries(d)
+	c.checkCollectors(d)
 	for i, h := range c.StatsD.Histograms {
 		if !slices.IsSorted(h.Bins) {
 			path := index("statsd.histograms", i) + ".bins"

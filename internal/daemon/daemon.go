@@ -42,13 +42,14 @@ type Daemon struct {
 	failed   chan error
 	notReady atomic.Pointer[string] // why; nil when everything is up
 
-	series    *series // nil when none are kept
-	inventory *inventory.Inventory
-	web       *web
-	intake    *intake   // nil without a StatsD source
-	events    *events   // nil without a BBDO source and without connectors
-	counts    *counting // nil when nothing feeds or watches counter groups
-	scripts   *script.Registry
+	series     *series // nil when none are kept
+	inventory  *inventory.Inventory
+	collectors *collectors // nil without bots
+	web        *web
+	intake     *intake   // nil without a StatsD source
+	events     *events   // nil without a BBDO source and without connectors
+	counts     *counting // nil when nothing feeds or watches counter groups
+	scripts    *script.Registry
 
 	carbon *carbon // nil without a Graphite source
 
@@ -105,6 +106,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)
 	}
+	d.collectors = newCollectors(cfg, d.inventory, d.series.driver(), d.registry, log)
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
 }
@@ -158,6 +160,9 @@ func (d *Daemon) parts() []part {
 	}
 	if d.events != nil { // after the groups, which are fed from events
 		parts = append(parts, d.events.pollerParts()...)
+	}
+	if d.collectors != nil {
+		parts = append(parts, part{"collectors", d.collectors.start, d.collectors.end, collectorPatience})
 	}
 	if d.intake != nil {
 		parts = append(parts, part{"statsd", d.intake.start, d.intake.stop, intakePatience})
