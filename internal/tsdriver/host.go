@@ -28,6 +28,8 @@ type host struct {
 	reach  atomic.Pointer[state] // of driver, for other goroutines
 	reader spool.PointReader
 	points []timeseries.Point
+
+	complained time.Time // when an error of append was told
 }
 
 // Setup implements script.Host.
@@ -58,7 +60,9 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 			told.Error = h.driver.texts[0]
 		}
 	}
-	if told.Error != "" {
+	// One is enough: a driver that raises an error for every point goes on, and what it does not take is counted.
+	if now := time.Now(); told.Error != "" && now.Sub(h.complained) >= time.Second {
+		h.complained = now
 		h.out.Error(errors.New(told.Error))
 	}
 	if err := h.settle(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"os"
 	"sort"
 	"strings"
@@ -127,16 +128,11 @@ func (e *exchange) do(ctx context.Context, all clients) error {
 
 // withoutURL drops the URL from an error of net/http: there may be a password in it.
 func withoutURL(ctx context.Context, err error) error {
-	var inner interface{ Unwrap() error }
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	for errors.As(err, &inner) && strings.Contains(err.Error(), "://") {
-		next := inner.Unwrap()
-		if next == nil {
-			break
-		}
-		err = next
+	for of := new(url.Error); errors.As(err, &of); {
+		err = of.Err
 	}
 	return err
 }
@@ -234,11 +230,11 @@ func (s *state) httpFunctions() map[string]lua.Function {
 	}
 	return map[string]lua.Function{
 		"httpGet": func(c *lua.Call) (int, error) {
-			url, err := c.String(1)
+			target, err := c.String(1)
 			if err != nil {
 				return 0, err
 			}
-			e := &exchange{method: http.MethodGet, url: url, user: optional(c, 2), password: optional(c, 3), timeout: timeout(c, 4), network: "tcp"}
+			e := &exchange{method: http.MethodGet, url: target, user: optional(c, 2), password: optional(c, 3), timeout: timeout(c, 4), network: "tcp"}
 			e.cookie = c.Bool(6)
 			e.noFollow = c.Type(7) == "boolean" && !c.Bool(7)
 			if !c.IsNil(8) {
@@ -249,12 +245,12 @@ func (s *state) httpFunctions() map[string]lua.Function {
 			return perform(c, e, c.Bool(5), true)
 		},
 		"httpPost": func(c *lua.Call) (int, error) {
-			url, err := c.String(1)
+			target, err := c.String(1)
 			if err != nil {
 				return 0, err
 			}
 			e := &exchange{
-				method: http.MethodPost, url: url, body: []byte(optional(c, 2)), user: optional(c, 3), password: optional(c, 4), timeout: timeout(c, 5),
+				method: http.MethodPost, url: target, body: []byte(optional(c, 2)), user: optional(c, 3), password: optional(c, 4), timeout: timeout(c, 5),
 				contentType: "application/x-www-form-urlencoded", network: "tcp", cookie: c.Bool(7),
 			}
 			if bytes.HasPrefix(e.body, []byte("{")) {
