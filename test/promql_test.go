@@ -491,3 +491,37 @@ func TestPromQLConformance(t *testing.T) {
 		t.Errorf("series: got %q, want %q", got, want)
 	}
 }
+
+// The token of the HTTP API guards these paths too, also as Grafana sends it.
+func TestPromQLToken(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "weir.yaml", `http: {listen: "127.0.0.1:0", token: secret}
+sources: {statsd: [], bbdo: [], netflow: []}
+statsd: {management: {listen: ""}}
+`)
+	p, err := begin(dir, environment(), "run", "-c", "weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	if err := p.ready(); err != nil {
+		t.Fatal(err)
+	}
+	for password, want := range map[string]int{"": http.StatusUnauthorized, "wrong": http.StatusUnauthorized, "secret": http.StatusOK} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.http+"/prometheus/api/v1/query?query=1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if password != "" {
+			request.SetBasicAuth("grafana", password)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("password %q: %s", password, response.Status)
+		}
+	}
+}
