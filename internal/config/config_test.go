@@ -184,6 +184,12 @@ statsd:
 		console.Kind = "console"
 		c.StatsD.Backends = []Backend{console}
 	})
+	f("timeseries: {rollups: [{step: 10m, keep: 90d}, {step: 1d, keep: 1000d}], schemas: [{name: a:b, step: 1m, metrics: [v], retention: 2d}]}", func(c *Config) {
+		c.Timeseries.Rollups = []Rollup{{10 * time.Minute, 90 * 24 * time.Hour}, {24 * time.Hour, 1000 * 24 * time.Hour}}
+		s := newSchema()
+		s.Name, s.Step, s.Metrics, s.Retention = "a:b", time.Minute, []string{"v"}, 48*time.Hour
+		c.Timeseries.Schemas = []Schema{s}
+	})
 	f("timeseries: {retention: 36500d}", func(c *Config) { c.Timeseries.Retention = 36500 * 24 * time.Hour }) // the longest
 	// Anchors.
 	f("statsd: &s {percentiles: &p [50]}\n", func(c *Config) { c.StatsD.Percentiles = []float64{50} })

@@ -19,7 +19,13 @@ type Timeseries struct {
 	Read      string        // name of the one that answers; "" without drivers
 	Retention time.Duration // of raw points; 0 leaves it to the store
 	MaxSeries int           // 0 means no limit
+	Rollups   []Rollup      // by step; none leaves them to the store
 	Schemas   []Schema
+}
+
+// Rollup is one entry of timeseries.rollups.
+type Rollup struct {
+	Step, Keep time.Duration
 }
 
 // Driver is one entry of timeseries.write.
@@ -72,6 +78,25 @@ type Schema struct {
 	Heartbeat         time.Duration // 0 is two steps
 	Packed            string
 	KeepTotal         bool
+	Retention         time.Duration // of its points; 0 is that of all
+}
+
+// Retentions are those of single schemas, by name.
+func (t *Timeseries) Retentions() map[string]time.Duration {
+	of := make(map[string]time.Duration)
+	for i := range t.Schemas {
+		if s := &t.Schemas[i]; s.Retention != 0 {
+			of[s.Name] = s.Retention
+		}
+	}
+	return of
+}
+
+func rollupValue(r *Rollup) value {
+	return section{options: []option{
+		{name: "step", value: duration{to: &r.Step, least: time.Minute, max: 366 * 24 * time.Hour}, required: true, example: "1h", doc: "The length of a slot. Schemas whose step does not divide it get the next longer slot that suits them; those with a step of more than half of it get none."},
+		{name: "keep", value: duration{to: &r.Keep, least: time.Hour, max: 36500 * 24 * time.Hour}, required: true, example: "400d", doc: "How long its slots are kept."},
+	}}
 }
 
 var (
@@ -113,6 +138,7 @@ func schemaValue(s *Schema) value {
 		{name: "heartbeat", value: duration{to: &s.Heartbeat, least: time.Second, max: 36500 * 24 * time.Hour, off: "two steps"}, doc: "The longest time between two points of a counter within which there is a rate.", example: "5m"},
 		{name: "packed", value: text{to: &s.Packed}, doc: "The tag whose value is itself a list `key=value;key=value`, by whose keys one can ask.", example: "labels"},
 		{name: "keep_total", value: flag{&s.KeepTotal}, doc: "Statistics of a gauge have a total: the sum of its points."},
+		{name: "retention", value: duration{to: &s.Retention, least: time.Hour, max: 36500 * 24 * time.Hour, off: "that of `timeseries`"}, doc: "How long the store keeps its points.", example: "7d"},
 	}}
 }
 
@@ -123,7 +149,9 @@ func timeseriesSection(t *Timeseries) section {
 		{name: "read", value: text{to: &t.Read, what: "the name of a driver", check: filled},
 			doc: "Which of them answers. When it is not given and the store is none of them, it is the first."},
 		{name: "retention", value: duration{to: &t.Retention, least: time.Hour, max: 36500 * 24 * time.Hour, off: "7 days for steps up to 5 seconds, 30 days for longer ones"},
-			doc: "How long points are kept.", example: "90d"},
+			doc: "How long the store keeps points. Rollups tell of them after that.", example: "90d"},
+		{name: "rollups", value: list[Rollup]{to: &t.Rollups, entry: rollupValue, what: "rollups"},
+			doc: "What the store keeps of series besides their points, the shortest step first, each kept longer than the one before: see [queries](queries.md#long-ranges). With an empty list they are 1m for 60d, 1h for 400d, 1d for 1825d. One that is left out later stays where it was made already."},
 		{name: "max_series", value: whole{&t.MaxSeries, 0, math.MaxInt32},
 			doc: "How many series there may be. Points of further ones are dropped and counted. 0 means no limit."},
 		{name: "schemas", value: list[Schema]{to: &t.Schemas, fresh: newSchema(), entry: schemaValue, what: "schemas"},
@@ -169,6 +197,7 @@ func (c *Config) checkTimeseries(d *decoder) {
 	default:
 		t.Read = ""
 	}
+	t.checkRollups(d)
 	seen := make(map[string]bool)
 	for i := range t.Schemas {
 		s := &t.Schemas[i]
@@ -180,6 +209,23 @@ func (c *Config) checkTimeseries(d *decoder) {
 			d.complain(path+".name", "cannot use "+quote(s.Name)+" for "+path+".name: an entry before it has the same name")
 		}
 		seen[s.Name] = true
+	}
+}
+
+// checkRollups finds rollups that are not longer, and kept longer, than what is before them.
+func (t *Timeseries) checkRollups(d *decoder) {
+	before := Rollup{Keep: t.Retention}
+	for i, r := range t.Rollups {
+		path := index("timeseries.rollups", i)
+		switch {
+		case r.Step%time.Second != 0 || r.Keep%time.Second != 0:
+			d.complain(path, "cannot use "+path+": its step and keep are not whole numbers of seconds")
+		case r.Step <= before.Step:
+			d.complain(path+".step", "cannot use "+FormatDuration(r.Step)+" for "+path+".step: it is not longer than that of the rollup before it, "+FormatDuration(before.Step))
+		case r.Keep <= before.Keep:
+			d.complain(path+".keep", "cannot use "+FormatDuration(r.Keep)+" for "+path+".keep: it is not longer than what is kept of shorter steps, "+FormatDuration(before.Keep))
+		}
+		before = r
 	}
 }
 

@@ -74,7 +74,13 @@ func newSeries(cfg *config.Config, scripts *script.Registry, reg *telemetry.Regi
 
 func makeStore(_ config.Driver, in surroundings) (timeseries.Driver, []part) {
 	cfg := in.config
-	s := store.New(store.Config{Path: cfg.Data, Retention: cfg.Timeseries.Retention, MaxSeries: cfg.Timeseries.MaxSeries}, in.registry, in.log)
+	settings := store.Config{
+		Path: cfg.Data, Retention: cfg.Timeseries.Retention, Schemas: cfg.Timeseries.Retentions(), MaxSeries: cfg.Timeseries.MaxSeries,
+	}
+	for _, r := range cfg.Timeseries.Rollups {
+		settings.Rollups = append(settings.Rollups, store.Rollup(r))
+	}
+	s := store.New(settings, in.registry, in.log)
 	return s, []part{{"store", func(ctx context.Context) error {
 		if err := s.Start(ctx); err != nil {
 			return cfg.Fail("data", err)
