@@ -29,9 +29,24 @@
 //	quarantine time, key                         -> what stood there and could not be read
 //
 // Data keys begin with the time, so that one range of keys is what a query over many
-// series reads and what retention deletes. The tier is 0; others are for rollups.
+// series reads and what retention deletes. The tier is 0 for points; others are rollups.
 // Numbers of series are never used again: a journal record or block of a series
 // without a record is that of a deleted one.
+//
+// # Rollups
+//
+// A tier of a schema holds slots of a fixed length (rollup.go says what of each), made
+// from the points or from a shorter tier. Up to the time Rolled of a tier, its slots
+// are at any moment what the blocks of points make of them: a checkpoint that puts
+// late points into blocks makes the slots that these reach into anew in the same
+// batch, and a crash leaves both or neither. Late points still in memory are laid over
+// by reading points, not slots, from where the first of them reaches to. Points
+// are deleted between two slots, after slots were made of them; Floor says up to where
+// they are gone before they go, and a reader that this overtakes begins anew.
+//
+// A question is divided among the sources that have its range: longest slots first
+// that lie in it, or in a step of it, as a whole, then points, and slots in part only
+// where there is nothing else (cover.go).
 //
 // # Durability
 //
