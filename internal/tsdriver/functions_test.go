@@ -87,6 +87,9 @@ func TestR25_SpoolClosesOnATimer(t *testing.T) {
 		t.Error(diff)
 	}
 	add(s, 1, "d\n")
+	if err := s.flush(); err != nil {
+		t.Fatal(err)
+	}
 	write(t, filepath.Join(dir, "7_1_5.tmp"), "whole\ntor") // of a process that died
 	s = open()
 	if complete != 5 {
@@ -107,8 +110,7 @@ func TestR25_SpoolClosesOnATimer(t *testing.T) {
 // Answers are not cut (R26), and have the form that scripts look for (4.6).
 func TestR26_HTTP(t *testing.T) {
 	long := strings.Repeat("0123456789", 100_000)
-	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/long":
 			w.Header().Set("Content-Type", "application/json")

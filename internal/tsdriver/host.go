@@ -60,13 +60,13 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 			told.Error = h.driver.texts[0]
 		}
 	}
+	if err := h.settle(); err != nil { // which of them are kept is not known
+		told.Refused, told.Failed, told.Error = 0, int(head.count), err.Error()
+	}
 	// One is enough: a driver that raises an error for every point goes on, and what it does not take is counted.
 	if now := time.Now(); told.Error != "" && now.Sub(h.complained) >= time.Second {
 		h.complained = now
 		h.out.Error(errors.New(told.Error))
-	}
-	if err := h.settle(); err != nil {
-		h.out.Error(err)
 	}
 	text, err := json.Marshal(told)
 	if err != nil {

@@ -22,8 +22,9 @@ const (
 const defaultSpool = 512 << 20
 
 // lineSpool keeps lines in files that wait for export: one file is written for each interface, with
-// the name <interface>_<n>_<time>.tmp, and loses the .tmp when it is complete. A line is in its file when append
-// returns, so that it survives the process. It belongs to the goroutine of the calls.
+// the name <interface>_<n>_<time>.tmp, and loses the .tmp when it is complete. Lines are in their file, where they survive the
+// process, after flush: before that the points they were made of do not count as taken. It belongs to the
+// goroutine of the calls.
 type lineSpool struct {
 	dir      string
 	limit    int64
@@ -39,9 +40,13 @@ type openFile struct {
 	file  *os.File
 	path  string // without .tmp
 	since time.Time
-	size  int64
+	size  int64 // with what waits
 	lines int
+	waits []byte // lines that are not in the file
 }
+
+// maxWaiting bounds the lines of a file that are held in memory.
+const maxWaiting = 64 << 10
 
 var errSpoolFull = errors.New("the files that wait for export have reached their limit")
 
@@ -106,17 +111,38 @@ func (s *lineSpool) append(ifid int64, line []byte) error {
 			return err
 		}
 	}
-	n, err := f.file.Write(line)
-	f.size += int64(n)
-	s.bytes += int64(n)
-	if err != nil {
-		if n > 0 { // the line must not be torn
-			err = errors.Join(err, f.file.Truncate(f.size-int64(n)))
-		}
-		return fmt.Errorf("cannot keep a line for export: %w", err)
-	}
+	f.waits = append(f.waits, line...)
+	f.size += int64(len(line))
+	s.bytes += int64(len(line))
 	f.lines++
+	if len(f.waits) >= maxWaiting {
+		return f.flush()
+	}
 	return nil
+}
+
+// flush puts into the file what waits. After an error all of it is gone, and the file ends with a whole line.
+func (f *openFile) flush() error {
+	if len(f.waits) == 0 {
+		return nil
+	}
+	waits := f.waits
+	f.waits = f.waits[:0]
+	if _, err := f.file.Write(waits); err != nil {
+		f.size -= int64(len(waits))
+		f.lines -= bytes.Count(waits, []byte("\n"))
+		return errors.Join(fmt.Errorf("cannot keep lines for export: %w", err), f.file.Truncate(f.size))
+	}
+	return nil
+}
+
+// flush puts all lines into their files.
+func (s *lineSpool) flush() error {
+	var errs []error
+	for _, f := range s.files {
+		errs = append(errs, f.flush())
+	}
+	return errors.Join(errs...)
 }
 
 func (s *lineSpool) open(ifid int64) (*openFile, error) {
@@ -147,11 +173,12 @@ func (s *lineSpool) open(ifid int64) (*openFile, error) {
 func (s *lineSpool) close(ifid int64) error {
 	f := s.files[ifid]
 	delete(s.files, ifid)
-	if err := errors.Join(f.file.Close(), os.Rename(f.path+".tmp", f.path)); err != nil {
-		return err
+	err := f.flush()
+	if failed := errors.Join(f.file.Close(), os.Rename(f.path+".tmp", f.path)); failed != nil {
+		return errors.Join(err, failed)
 	}
 	s.complete(f.lines)
-	return nil
+	return err
 }
 
 // tick completes files that are old enough (R25), or all at the end.

@@ -396,7 +396,7 @@ func (s *state) within(ctx context.Context) (done func()) {
 
 // settle is called when a call of the script has ended.
 func (s *state) settle(last bool) error {
-	return errors.Join(s.lines.tick(last), s.queues.settle(), s.cache.save(last))
+	return errors.Join(s.lines.tick(last), s.lines.flush(), s.queues.settle(), s.cache.save(last))
 }
 
 // close ends the state; what waits in queues stays there.
