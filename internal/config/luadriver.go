@@ -10,6 +10,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
+// LuaKind is the kind of drivers in scripts.
+const LuaKind = "lua"
+
 // LuaDriver is an entry of timeseries.write of the kind lua: a driver in a script.
 type LuaDriver struct {
 	Script       string // a path, or the name of a driver of the installation

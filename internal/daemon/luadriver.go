@@ -12,12 +12,12 @@ import (
 
 // makeLuaDriver makes a driver in a script.
 func makeLuaDriver(entry config.Driver, in surroundings) (timeseries.Driver, []part) {
-	d := tsdriver.New(luaDriver(in.config, entry), in.scripts, in.registry, in.log)
+	d := tsdriver.New(LuaDriver(in.config, entry), in.scripts, in.registry, in.log)
 	return d, []part{{"timeseries driver " + entry.Name, d.Start, d.Stop, scriptPatience}}
 }
 
-// luaDriver is what a driver in a script is made from.
-func luaDriver(cfg *config.Config, entry config.Driver) tsdriver.Config {
+// LuaDriver is what a driver in a script is made from.
+func LuaDriver(cfg *config.Config, entry config.Driver) tsdriver.Config {
 	l := entry.Lua
 	budget := script.DefaultBudget()
 	budget.Soft = 0 // the script half raises the error, in the call that takes long

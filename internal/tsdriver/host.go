@@ -186,6 +186,8 @@ func (d *luaDriver) answer(ctx context.Context, q *question) (*answer, error) {
 		return new(answer), d.Delete(ctx, q.Prefix, q.Tags)
 	case "deleteOldData":
 		return new(answer), d.DeleteOld(ctx, q.End)
+	case "inspect":
+		return &answer{Functions: d.found}, nil
 	}
 	return nil, fmt.Errorf("BUG: there is no question %q", q.Function)
 }

@@ -25,6 +25,8 @@ type luaDriver struct {
 
 	refused, failed int      // points of the last Append
 	texts           []string // of the first errors
+
+	found []string // functions of a driver that is only looked at
 }
 
 var _ timeseries.Driver = (*luaDriver)(nil)
@@ -45,13 +47,29 @@ func loadDriver(setup Setup, out output, began func(*state)) (*luaDriver, error)
 	drivers := front.NewDrivers([]front.Target{{Name: setup.Name, Driver: d, Local: true}}, setup.Name, registry, s.log)
 	s.front = front.New(d.definitions, drivers, registry, s.log)
 	chunk, err := s.compile(setup.Script)
-	if err == nil {
+	switch {
+	case err != nil:
+	case setup.Inspect:
+		err = d.inspect(chunk)
+	default:
 		_, err = s.call("load", chunk, luaValue(setup.Options))
 	}
 	if err != nil {
 		return d, s.asScriptError(err, "cannot load the driver: ")
 	}
 	return d, nil
+}
+
+// inspect runs the file of a driver and notes which functions it has.
+func (d *luaDriver) inspect(chunk *lua.Ref) error {
+	results, err := d.call("inspect", chunk)
+	if err != nil {
+		return err
+	}
+	for _, name := range results[0].(*lua.Table).Array {
+		d.found = append(d.found, fmt.Sprint(name))
+	}
+	return nil
 }
 
 // luaValue is a decoded value of JSON for Lua; null is nil.

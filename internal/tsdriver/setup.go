@@ -28,6 +28,8 @@ type Setup struct {
 	SpoolBytes int64         `json:"spool_bytes"` // of files that wait for export, 0 for the default
 	Call       time.Duration `json:"call"`        // a call of the script may take, 0 for ever
 	Memory     int64         `json:"memory"`      // bytes of the Lua state, 0 for no limit
+
+	Inspect bool `json:"inspect,omitempty"` // load the file and stop before the constructor
 }
 
 // modulePath are the templates under which modules are found (4.8): beside the script, and in the installation.

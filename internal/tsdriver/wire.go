@@ -98,6 +98,8 @@ type answer struct {
 	Totals map[string]bits   `json:"totals,omitempty"`
 	Series []timeseries.Tags `json:"series,omitempty"`
 	Time   int64             `json:"time,omitempty"`
+
+	Functions []string `json:"functions,omitempty"`
 }
 
 type wireResult struct {

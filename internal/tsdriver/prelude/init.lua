@@ -75,12 +75,28 @@ local host, driver, objects = {}, nil, {}
 
 local function table_of(v) return type(v) == "table" and v or nil end
 
--- Runs the file of a driver and makes the driver (2.1).
-function host.load(chunk, options)
+-- Runs the file of a driver.
+local function class_of(chunk)
   local class = chunk()
   if type(class) ~= "table" or type(class.new) ~= "function" then
     error("the file does not return a table with a function new: it is not a timeseries driver", 0)
   end
+  return class
+end
+
+-- The names of the functions that the file of a driver returns, sorted.
+function host.inspect(chunk)
+  local names = {}
+  for name, f in pairs(class_of(chunk)) do
+    if type(name) == "string" and type(f) == "function" then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
+-- Runs the file of a driver and makes the driver (2.1).
+function host.load(chunk, options)
+  local class = class_of(chunk)
   driver = table_of(class:new(options))
   if not driver then error("new did not return a driver", 0) end
   hooks.drivers = function() return { driver } end
