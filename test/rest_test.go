@@ -300,3 +300,59 @@ func TestKillWhileBotsPost(t *testing.T) {
 	}
 	t.Logf("%d values answered, %d through the spool", len(acknowledged), total)
 }
+
+// TestWeirBot runs a bot of Weir as a program of its own: it gets what there is to poll over
+// the API, and what it measures while Weir is away arrives later.
+func TestWeirBot(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	account := o.made("/admin/accounts", `{"name":"a"}`)
+	_, token := o.bot("tcp")
+	in := fmt.Sprintf("/accounts/%d", account)
+	credential := o.made(in+"/credentials", `{"name":"c","protocol":"tcp","details":{}}`)
+	sensor := o.made(in+"/sensors", `{"name":"s","protocol":"tcp","default_interval":1,"details":{"port":1}}`)
+	entity := o.made(in+"/entities", fmt.Sprintf(`{"name":"me","entity_type":"device","details":{"ipv4":"127.0.0.1"},"protocols":{"tcp":{"credential":%d,"bot":2,"sensors":[{"sensor":%d,"interval":null}]}}}`, credential, sensor))
+	writeFile(t, o.dir, "token", token+"\n")
+	b, err := begin(o.dir, environment(), "bot", "tcp", "--url", o.http+"/api", "--token-file", "token", "--spool", "spool", "--refresh", "1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.kill()
+	has := func(at func(map[int64]float64) bool) {
+		t.Helper()
+		if err := eventually(func() error {
+			if values := o.data(account, fmt.Sprintf("entity.%d.tcp.up", entity)); !at(values) {
+				return fmt.Errorf("there is %v", values)
+			}
+			return nil
+		}); err != nil {
+			t.Fatalf("%v; the bot says:\n%s", err, b.log())
+		}
+	}
+	has(func(values map[int64]float64) bool { return len(values) > 0 })
+	if code, err := o.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Fatal(code, err)
+	}
+	away := time.Now().Unix() + 1
+	if err := b.waitLog("values wait in the spool"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // of measurements that must wait
+	back := time.Now().Unix()
+	o.again()
+	o.logIn()
+	has(func(values map[int64]float64) bool {
+		for at := range values {
+			if at >= away && at < back {
+				return true
+			}
+		}
+		return false
+	})
+	if code, err := b.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Error(code, err, b.log())
+	}
+	if strings.Contains(b.log(), token) {
+		t.Error("the token is in the log")
+	}
+}

@@ -39,7 +39,7 @@ and 2 when its arguments or the configuration are wrong.`,
 	}
 	root.AddCommand(runCommand(), statsdCommand(), checkCommand(), versionCommand())
 	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), topCommand(), flowCommand(), queueCommand(), doctorCommand())
-	root.AddCommand(scriptCommand(), scriptHostCommand(), inventoryCommand())
+	root.AddCommand(scriptCommand(), scriptHostCommand(), inventoryCommand(), botCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

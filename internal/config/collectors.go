@@ -41,6 +41,13 @@ var collectorKinds = []collectorKind{
 // newCollector is an entry of which nothing is given.
 func newCollector() Collector { return Collector{Interval: time.Minute} }
 
+// NewCollector is an entry of a kind with its defaults, which takes everything from elsewhere.
+func NewCollector(kind string) Collector {
+	c := newCollector()
+	c.Kind, c.Name = kind, kind
+	return c
+}
+
 func collectorList(to *[]Collector) value {
 	return list[Collector]{to: to, fresh: newCollector(), entry: collectorValue, what: "bots"}
 }
