@@ -200,7 +200,7 @@ local function one_table(id, tags, tstart, tend, given)
   return options
 end
 
-function host.timeseries_query(id, tstart, tend, tags, given)
+function host.timeseries_query(id, tags, tstart, tend, given)
   return driver:timeseries_query(one_table(id, tags, tstart, tend, given))
 end
 
