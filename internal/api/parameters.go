@@ -29,8 +29,8 @@ const (
 // What each endpoint understands. tag and group_by may be there many times.
 var (
 	totalParameters  = []string{"schema", "tag", "start", "end"}
-	queryParameters  = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point"}
-	topkParameters   = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "top", "series"}
+	queryParameters  = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation"}
+	topkParameters   = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation", "top", "series"}
 	seriesParameters = []string{"schema", "tag", "start", "end", "limit"}
 )
 
@@ -208,6 +208,23 @@ func (p *parameters) bool(name string, otherwise bool) bool {
 	}
 }
 
+// consolidation is what becomes of the points in a longer step.
+func (p *parameters) consolidation() timeseries.Consolidation {
+	switch text := p.get("consolidation"); text {
+	case "":
+		return timeseries.BySchema
+	case "mean":
+		return timeseries.ByMean
+	case "max":
+		return timeseries.ByMax
+	case "min":
+		return timeseries.ByMin
+	default:
+		p.fail(badParameter("consolidation", text, "want mean, max or min; leave the parameter out for that of the schema"))
+		return timeseries.BySchema
+	}
+}
+
 // tags reads the filter: tag=NAME=VALUE, once per tag.
 func (p *parameters) tags(s *timeseries.Schema) timeseries.Tags {
 	tags := make(timeseries.Tags)
@@ -271,6 +288,7 @@ func (p *parameters) question(s *timeseries.Schema) (timeseries.Query, error) {
 	q.MinValue = p.float("min_value", math.Inf(-1)) // the contract's 0 would hide negative gauges
 	q.NoStatistics = !p.bool("stats", true)
 	q.InitialPoint = p.bool("initial_point", false)
+	q.Consolidation = p.consolidation()
 	q.Top = p.int("top", q.Top, 1, maxTop)
 	q.WithSeries = p.bool("series", false)
 	if p.err != nil {
