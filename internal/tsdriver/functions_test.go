@@ -268,3 +268,19 @@ func TestRRDQueueOutlivesTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Points of more interfaces than files may be open are spooled, and queues of as many are refused.
+func TestManyInterfaces(t *testing.T) {
+	d, _ := load(t, minimal, nil)
+	got := d.lua(t, `
+		local spooled, queued = 0, 0
+		for id = 1, 300 do
+			interface.select(tostring(id))
+			if interface.appendInfluxDB("a:b", 60, { ifid = id }, { m = 1 }) then spooled = spooled + 1 end
+			if interface.rrd_enqueue("a:b", 60, { ifid = id }, { m = 1 }) then queued = queued + 1 end
+		end
+		return spooled .. " " .. queued`)
+	if got != "300 256" || len(d.lines.files) > maxOpen {
+		t.Error(got, len(d.lines.files))
+	}
+}

@@ -45,6 +45,9 @@ type openFile struct {
 	waits []byte // lines that are not in the file
 }
 
+// maxOpen bounds the files that are open: with more interfaces than that, files are complete earlier.
+const maxOpen = 256
+
 // maxWaiting bounds the lines of a file that are held in memory.
 const maxWaiting = 64 << 10
 
@@ -106,6 +109,11 @@ func (s *lineSpool) append(ifid int64, line []byte) error {
 		}
 	}
 	if f == nil {
+		if len(s.files) >= maxOpen {
+			if err := s.tick(true); err != nil {
+				return err
+			}
+		}
 		var err error
 		if f, err = s.open(ifid); err != nil {
 			return err

@@ -3,12 +3,16 @@ package tsdriver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strconv"
 
 	"github.com/weirhq/weir/internal/spool"
 )
+
+// maxRRDQueues bounds the queues, which have open files.
+const maxRRDQueues = 256
 
 // maxRRDQueue is how many points may wait in the queue of an interface (4.4).
 const maxRRDQueue = 200_000
@@ -30,6 +34,9 @@ type rrdQueue struct {
 func (q *rrdQueues) queue(ifid int64) (*rrdQueue, error) {
 	if have := q.queues[ifid]; have != nil {
 		return have, nil
+	}
+	if len(q.queues) >= maxRRDQueues {
+		return nil, fmt.Errorf("cannot queue points of interface %d: %d interfaces have queues already", ifid, maxRRDQueues)
 	}
 	s, err := spool.Open(filepath.Join(q.dir, strconv.FormatInt(ifid, 10)), spool.Config{Log: q.log})
 	if err != nil {
