@@ -3,7 +3,9 @@ package grafolean
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/weirhq/weir/internal/inventory"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/timeseries"
 	"github.com/weirhq/weir/timeseries/memory"
 )
 
@@ -308,6 +311,36 @@ func TestWriting(t *testing.T) {
 	if got := f.ledger; got == nil {
 		t.Error("there are no books")
 	}
+}
+
+// refusing refuses some of what it gets, or all.
+type refusing struct {
+	memory.Driver
+	err error
+}
+
+// Append implements timeseries.Driver.
+func (r *refusing) Append(context.Context, []timeseries.Point) error { return r.err }
+
+// TestRefused has a driver that cannot store values, and one that does not want them.
+func TestRefused(t *testing.T) {
+	f := newFixture(t)
+	driver := &refusing{}
+	f.driver = driver
+	for _, c := range []struct {
+		err    error
+		status int
+		answer string
+	}{
+		{errors.New("the disk is on fire"), 503, "Service unavailable"},
+		{&timeseries.AppendError{Refused: 1, First: timeseries.ErrFull}, 503, "Service unavailable"},
+		{&timeseries.AppendError{Refused: 1, First: errors.New("too old")}, 400, `{"detail":"1 of 2 values are not stored: too old"}`},
+	} {
+		driver.err = c.err
+		f.want(c.status, f.root, "POST", f.in(f.first, "/values"), `{"a":1,"b":2}`, c.answer)
+	}
+	f.driver = nil
+	f.want(503, f.root, "POST", f.in(f.first, "/values"), `{"a":1}`, "Service unavailable")
 }
 
 // TestReading has section 4.6 and the examples of section 6.

@@ -77,8 +77,16 @@ func (c *call) write(at func(*item) (int64, error)) error {
 		return err
 	}
 	if err := c.s.append(c, points); err != nil {
-		c.s.unstored.Add(len(items))
-		return err
+		var some *timeseries.AppendError
+		if !errors.As(err, &some) || errors.Is(err, timeseries.ErrFull) {
+			c.s.unstored.Add(len(items))
+			return err
+		}
+		// The driver has said what is wrong with them: too old to be kept, or of tomorrow.
+		refused := min(some.Refused, len(items))
+		c.s.refused.Add(refused)
+		c.s.ledger.Passed(len(items) - refused)
+		return failed(http.StatusBadRequest, "%d of %d values are not stored: %v", refused, len(items), some.First)
 	}
 	c.s.ledger.Passed(len(items))
 	return c.done()
