@@ -23,6 +23,9 @@ type Collector struct {
 
 	HTTP []HTTPTarget
 	TCP  []TCPTarget
+
+	Exporters []FlowExporter // of netflow
+	Suggest   bool           // exporters that are unknown to the inventory
 }
 
 // collectorKind is a bot as an entry of collectors.
@@ -36,6 +39,7 @@ type collectorKind struct {
 var collectorKinds = []collectorKind{
 	{"http", "Pages: whether they are there, how long each phase takes, and when the certificate ends. See [collectors](collectors.md#http).", httpTargetOptions, httpDevices},
 	{"tcp", "TCP connections: whether something answers, and how long it takes. See [collectors](collectors.md#tcp).", tcpTargetOptions, tcpDevices},
+	{"netflow", "Summaries of the flow records that `sources.netflow` takes in: bytes of each exporter by interface, address, protocol and port. See [collectors](collectors.md#netflow).", netflowOptions, netflowDevices},
 }
 
 // newCollector is an entry of which nothing is given.
@@ -175,6 +179,7 @@ func tcpDevices(c *Collector) (all []*collector.JobConfig) {
 
 // checkCollectors finds what is wrong together, and fills in names.
 func (c *Config) checkCollectors(d *decoder) {
+	c.checkNetflow(d)
 	names := make(map[string]bool)
 	for i := range c.Collectors {
 		of := &c.Collectors[i]

@@ -13,19 +13,22 @@ import (
 
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/bot"
+	"github.com/weirhq/weir/internal/bot/netflow"
 	"github.com/weirhq/weir/internal/bot/probe"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/grafolean"
 	"github.com/weirhq/weir/internal/inventory"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
 )
 
 // collectors are the bots that run in the daemon.
 type collectors struct {
-	all  []*runningBot
-	stop context.CancelFunc
-	done sync.WaitGroup
+	all   []*runningBot
+	parts []part // that bots need
+	stop  context.CancelFunc
+	done  sync.WaitGroup
 }
 
 // runningBot is an entry of the configuration.
@@ -41,6 +44,21 @@ var botMakers = map[string]func(config.Collector) bot.Bot{
 	"tcp":  func(config.Collector) bot.Bot { return probe.TCP{} },
 }
 
+// house is what there is in the daemon for bots.
+type house struct {
+	config    *config.Config
+	inventory *inventory.Inventory
+	counts    *counting // nil when nothing feeds counter groups
+	scripts   *script.Registry
+	registry  *telemetry.Registry
+	log       *slog.Logger
+}
+
+// houseBots make bots that live on what else is in the daemon, with the parts they need; one line for each kind.
+var houseBots = map[string]func(house, config.Collector) (bot.Bot, []part){
+	"netflow": makeNetflowBot,
+}
+
 // collectorPatience is how long runs that go on may take to end.
 const collectorPatience = 3 * time.Second
 
@@ -48,23 +66,20 @@ const collectorPatience = 3 * time.Second
 const botRefresh = time.Minute
 
 // newCollectors makes the bots of cfg; nil when it has none.
-func newCollectors(cfg *config.Config, in *inventory.Inventory, driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger) *collectors {
-	if len(cfg.Collectors) == 0 {
+func newCollectors(in house, driver timeseries.Driver) *collectors {
+	if len(in.config.Collectors) == 0 {
 		return nil
 	}
 	c := &collectors{}
-	to := newValueSink(driver, reg)
-	for _, entry := range cfg.Collectors {
-		maker := botMakers[entry.Kind]
-		if maker == nil {
-			panic("BUG: the configuration lets the bot " + entry.Kind + " through")
-		}
-		made := maker(entry)
+	to := newValueSink(driver, in.registry)
+	for _, entry := range in.config.Collectors {
+		made, parts := in.bot(entry)
+		c.parts = append(c.parts, parts...)
 		from := sources{bot.Fixed(entry.Devices())}
 		if entry.Inventory {
-			from = append(from, in.Source(0))
+			from = append(from, in.inventory.Source(0))
 		}
-		own := log.With("collector", entry.Name)
+		own := in.log.With("collector", entry.Name)
 		running := &runningBot{name: entry.Name}
 		running.Collector = collector.New(collector.Config{
 			Jobs: func(ctx context.Context) iter.Seq2[collector.Job, error] {
@@ -74,8 +89,31 @@ func newCollectors(cfg *config.Config, in *inventory.Inventory, driver timeserie
 		})
 		c.all = append(c.all, running)
 	}
-	reg.Register(c)
+	in.registry.Register(c)
 	return c
+}
+
+// bot makes that of an entry.
+func (h house) bot(entry config.Collector) (bot.Bot, []part) {
+	if maker := houseBots[entry.Kind]; maker != nil {
+		return maker(h, entry)
+	}
+	maker := botMakers[entry.Kind]
+	if maker == nil {
+		panic("BUG: the configuration lets the bot " + entry.Kind + " through")
+	}
+	return maker(entry), nil
+}
+
+// makeNetflowBot makes the bot that summarises the flow records that come in.
+func makeNetflowBot(in house, entry config.Collector) (bot.Bot, []part) {
+	flows := netflow.NewFlows(in.registry)
+	in.counts.records = flows.Take
+	var known netflow.Inventory
+	if entry.Suggest {
+		known = in.inventory
+	}
+	return netflow.New(flows, known, int64(entry.Account), in.log.With("collector", entry.Name)), nil
 }
 
 // aligned lets jobs begin at multiples of the interval when that is wanted.

@@ -39,6 +39,7 @@ type counting struct {
 	monitors *monitor.Monitors
 	alerts   func([]monitor.Alert)    // nil for nobody, as the next one
 	entries  func([]monitor.Resource) // of resource groups
+	records  func([]flow.Record)      // those that come from outside
 	log      *slog.Logger
 	version  string
 	feeder   *feed.Feeder
@@ -87,10 +88,18 @@ func newCounting(cfg *config.Config, driver timeseries.Driver, scripts *script.R
 	for _, l := range cfg.Flows.Listen {
 		listening.Listen = append(listening.Listen, flow.Listen{Network: l.Listen.Network, Address: l.Listen.Address})
 	}
-	c.listener = flow.NewListener(listening, func(records []flow.Record) { c.meter.Count(records, true) }, reg, log)
+	c.listener = flow.NewListener(listening, c.take, reg, log)
 	reg.Register(c.listener)
 	reg.Register(c.meter)
 	return c
+}
+
+// take counts records of a datagram and hands them on.
+func (c *counting) take(records []flow.Record) {
+	c.meter.Count(records, true)
+	if c.records != nil {
+		c.records(records)
+	}
 }
 
 // parts are the components in the order they start.

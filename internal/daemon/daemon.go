@@ -106,7 +106,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)
 	}
-	d.collectors = newCollectors(cfg, d.inventory, d.series.driver(), d.registry, log)
+	d.collectors = newCollectors(house{cfg, d.inventory, d.counts, d.scripts, d.registry, log}, d.series.driver())
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
 	return d
 }
@@ -162,6 +162,7 @@ func (d *Daemon) parts() []part {
 		parts = append(parts, d.events.pollerParts()...)
 	}
 	if d.collectors != nil {
+		parts = append(parts, d.collectors.parts...)
 		parts = append(parts, part{"collectors", d.collectors.start, d.collectors.end, collectorPatience})
 	}
 	if d.intake != nil {

@@ -18,6 +18,9 @@ import (
 // RunBot runs one of the bots of the configuration against a Weir elsewhere, which says what there is
 // to poll and gets the values, until ctx ends.
 func RunBot(ctx context.Context, kind string, client collector.ClientConfig, refresh time.Duration, log *slog.Logger) error {
+	if houseBots[kind] != nil {
+		return fmt.Errorf("cannot run the bot %q as a program of its own: it lives on what is in the daemon; give it an entry of collectors in its configuration", kind)
+	}
 	maker := botMakers[kind]
 	if maker == nil {
 		return fmt.Errorf("there is no bot %q; there are %s", kind, strings.Join(slices.Sorted(maps.Keys(botMakers)), ", "))
