@@ -25,7 +25,7 @@ func aggregate(cfg Config, shards int) (*Aggregator, func(shard int, packets ...
 	a := newAggregator(cfg, shards, telemetry.NewRegistry(), quiet)
 	return a, func(shard int, packets ...string) {
 		for _, p := range packets {
-			a.shards[shard].take([][]byte{[]byte(p)})
+			a.shards[shard].Take([][]byte{[]byte(p)})
 		}
 	}
 }
@@ -270,7 +270,7 @@ func TestAggregatorNameLimit(t *testing.T) {
 	cfg.MaxNames = 6 // with the three internal ones
 	var out bytes.Buffer
 	a := newAggregator(cfg, 1, telemetry.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
-	a.shards[0].take([][]byte{[]byte("a:1|c\nb:1|ms\nc:1|g\nculprit:1|c:2|s\na:1|c\nworse:1|g")})
+	a.shards[0].Take([][]byte{[]byte("a:1|c\nb:1|ms\nc:1|g\nculprit:1|c:2|s\na:1|c\nworse:1|g")})
 	if got, want := render(a.flush(1000)), "c statsd.packets_received=1/1; c statsd.metrics_received=6/6; c a=2/2; ms b=[1]*1; g c=1"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
@@ -292,7 +292,7 @@ func TestAggregatorLogsBadLines(t *testing.T) {
 		cfg.Debug = debug
 		var got []string
 		a := newAggregator(cfg, 1, telemetry.NewRegistry(), slog.New(&messages{&got}))
-		a.shards[0].take([][]byte{[]byte(packet)})
+		a.shards[0].Take([][]byte{[]byte(packet)})
 		if difference := cmp.Diff(want, got); difference != "" {
 			t.Errorf("%q (-want +got):\n%s", packet, difference)
 		}

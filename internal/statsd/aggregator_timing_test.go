@@ -62,7 +62,7 @@ func BenchmarkAggregator(b *testing.B) {
 	const untilFlush = 4_000_000 / benchmarkLines
 	for now := range 2 { // the buffers of the timers get the size they keep, in both halves
 		for range untilFlush {
-			a.shards[0].take(packets)
+			a.shards[0].Take(packets)
 		}
 		a.flush(int64(1 + now))
 	}
@@ -71,7 +71,7 @@ func BenchmarkAggregator(b *testing.B) {
 	rounds, flushing, start := 0, 0.0, cpuSeconds()
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
-		a.shards[0].take(packets)
+		a.shards[0].Take(packets)
 		if rounds++; rounds%untilFlush == 0 {
 			b.StopTimer()
 			began := cpuSeconds()
@@ -102,7 +102,7 @@ func BenchmarkAggregatorShards(b *testing.B) {
 	for i := range b.N {
 		var taking sync.WaitGroup
 		for _, s := range a.shards {
-			taking.Go(func() { s.take(packets) })
+			taking.Go(func() { s.Take(packets) })
 		}
 		taking.Wait()
 		if i%100 == 99 {

@@ -9,7 +9,7 @@ import (
 	"github.com/weirhq/weir/internal/udp"
 )
 
-// datagrams listens on UDP, with a socket for every shard of the aggregation. As in the
+// datagrams listens on UDP, with a socket for every lane. As in the
 // reference daemon, an IPv6 socket also takes IPv4 senders, even when the address is of IPv6 only.
 type datagrams struct {
 	in     *intake
@@ -17,7 +17,7 @@ type datagrams struct {
 }
 
 func (in *intake) listenUDP(l Listen) (listener, error) {
-	sockets := len(in.aggregator.shards)
+	sockets := len(in.lanes)
 	server, err := udp.Listen(l.Network, l.Address, sockets, in.receiveBuffer)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (d *datagrams) serve() {
 		Dropped: d.in.dropped,
 		Failed:  func(err error) { d.in.problems.Warn("cannot read from the StatsD socket", "error", err) },
 		Receive: func(socket int, packets [][]byte, from []netip.AddrPort) {
-			d.in.take(d.in.aggregator.shards[socket], packets, d.remotes(from))
+			d.in.take(d.in.lanes[socket], packets, d.remotes(from))
 		},
 	})
 }

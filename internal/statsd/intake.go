@@ -26,20 +26,29 @@ type listener interface {
 	drops()
 }
 
+// Lane takes in what one UDP reader, and its share of the stream connections, receive.
+// It is called by several goroutines at once; what it is given is valid only until it returns.
+type Lane interface {
+	// Take takes in packets: datagrams, or the complete lines of one read of a stream.
+	Take(packets [][]byte)
+	// Invalid is told the beginning of a line that is too long to be one.
+	Invalid(line []byte)
+}
+
 // intake is what all listeners share: where packets go and how they are counted.
 type intake struct {
-	aggregator *Aggregator
-	log        *slog.Logger
-	problems   *telemetry.Limited
-	handlers   []*packetHandler // fixed before the first packet
-	last       atomic.Int64     // when the last packet came, in Unix nanoseconds; 0 before the first
+	lanes    []Lane // a socket of every UDP address for each
+	log      *slog.Logger
+	problems *telemetry.Limited
+	handlers []*packetHandler // fixed before the first packet
+	last     atomic.Int64     // when the last packet came, in Unix nanoseconds; 0 before the first
 
-	packets    *telemetry.Ledger // "statsd.packets"
+	packets    *telemetry.Ledger // "<component>.packets"
 	kernelDrop *telemetry.Discard
 	unfinished *telemetry.Discard
 	tooLong    *telemetry.Discard
 
-	connections *telemetry.Ledger // "statsd.connections"
+	connections *telemetry.Ledger // "<component>.connections"
 	tooMany     *telemetry.Discard
 	spare       atomic.Int64 // bytes left for unfinished lines of all connections
 	open        atomic.Int64
@@ -50,10 +59,10 @@ type intake struct {
 	listeners []listener
 }
 
-func newIntake(a *Aggregator, reg *telemetry.Registry, log *slog.Logger) *intake {
+func newIntake(lanes []Lane, component string, reg *telemetry.Registry, log *slog.Logger) *intake {
 	in := &intake{
-		aggregator: a, log: log, problems: telemetry.NewLimited(log, logPeriod, logBurst),
-		packets: reg.Ledger("statsd.packets", "packets"), connections: reg.Ledger("statsd.connections", "connections"),
+		lanes: lanes, log: log, problems: telemetry.NewLimited(log, logPeriod, logBurst),
+		packets: reg.Ledger(component+".packets", "packets"), connections: reg.Ledger(component+".connections", "connections"),
 		receiveBuffer: 32 << 20,
 	}
 	in.kernelDrop, in.unfinished, in.tooLong =
@@ -69,13 +78,13 @@ func newIntake(a *Aggregator, reg *telemetry.Registry, log *slog.Logger) *intake
 	return in
 }
 
-// take takes in packets that came to one reader.
-func (in *intake) take(shard *shard, packets [][]byte, from []backend.Remote) {
+// take takes in packets that came to one lane.
+func (in *intake) take(lane Lane, packets [][]byte, from []backend.Remote) {
 	in.packets.Received(len(packets))
 	for _, h := range in.handlers {
 		h.take(packets, from)
 	}
-	shard.take(packets)
+	lane.Take(packets)
 	in.last.Store(time.Now().UnixNano())
 	in.packets.Passed(len(packets))
 }

@@ -24,11 +24,11 @@ func TestServerListsBusyKeys(t *testing.T) {
 		s := start(t, cfg, telemetry.NewRegistry())
 		began := time.Now()
 		// once per line, bad lines included
-		s.aggregator.shards[0].take([][]byte{[]byte("a:1|c:2|c\nb:1|c\nb\nc d:x|c\nlast:1|c")})
-		s.aggregator.shards[1].take([][]byte{[]byte("c d:1|c\nb:1|c\nfifth:1|c")})
+		s.aggregator.shards[0].Take([][]byte{[]byte("a:1|c:2|c\nb:1|c\nb\nc d:x|c\nlast:1|c")})
+		s.aggregator.shards[1].Take([][]byte{[]byte("c d:1|c\nb:1|c\nfifth:1|c")})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		s.aggregator.shards[1].take([][]byte{[]byte("a:1|c")})
+		s.aggregator.shards[1].Take([][]byte{[]byte("a:1|c")})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		text, err := os.ReadFile(path)
@@ -58,7 +58,7 @@ func TestServerLogsEveryLine(t *testing.T) {
 	cfg.DumpMessages = true
 	var got []string
 	a := newAggregator(cfg, 1, telemetry.NewRegistry(), slog.New(&messages{&got}))
-	a.shards[0].take([][]byte{[]byte("a:1|c\n\nb\nc:1|ms")})
+	a.shards[0].Take([][]byte{[]byte("a:1|c\n\nb\nc:1|ms")})
 	if want := []string{"a:1|c", "b", `Bad line: 1 in msg "b"`, "c:1|ms"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

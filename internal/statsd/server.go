@@ -60,7 +60,11 @@ func New(cfg Config, backends []backend.Backend, reg *telemetry.Registry, log *s
 		problems: telemetry.NewLimited(log, logPeriod, logBurst),
 	}
 	s.aggregator = newAggregator(cfg, shards, reg, log)
-	s.intake = newIntake(s.aggregator, reg, log)
+	var lanes []Lane
+	for _, shard := range s.aggregator.shards {
+		lanes = append(lanes, shard)
+	}
+	s.intake = newIntake(lanes, "statsd", reg, log)
 	names := make(map[string]int)
 	for _, b := range backends {
 		name := b.Name()

@@ -454,7 +454,7 @@ func TestServerLastFlush(t *testing.T) {
 		cfg.FlushInterval = 10 * time.Second
 		s := start(t, cfg, telemetry.NewRegistry(), r)
 		time.Sleep(10100 * time.Millisecond)
-		s.aggregator.shards[0].take([][]byte{[]byte("a:5|c")})
+		s.aggregator.shards[0].Take([][]byte{[]byte("a:5|c")})
 		stop(t, s)
 		if len(r.flushes) != 2 || r.total("a") != 5 {
 			t.Fatalf("%d flushes, a = %v", len(r.flushes), r.total("a"))
@@ -472,7 +472,7 @@ func TestServerLastFlush(t *testing.T) {
 
 func TestServerReload(t *testing.T) {
 	s := New(config(), nil, telemetry.NewRegistry(), quiet)
-	feed := func(packet string) { s.aggregator.shards[0].take([][]byte{[]byte(packet)}) }
+	feed := func(packet string) { s.aggregator.shards[0].Take([][]byte{[]byte(packet)}) }
 	feed("a:1|c\nt:1|ms\nx y:1|c")
 	cfg := config()
 	cfg.Prefix, cfg.Sanitize, cfg.DeleteCounters, cfg.TimerMetrics = "weir", false, true, []string{"upper"}

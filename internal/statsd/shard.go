@@ -69,8 +69,8 @@ func (g *gaugeValue) add(v float64) {
 	}
 }
 
-// take takes in packets: datagrams, or the complete lines of one read of a stream.
-func (s *shard) take(packets [][]byte) {
+// Take implements [Lane].
+func (s *shard) Take(packets [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.badLines == nil || s.packets == nil || s.metrics == nil {
@@ -101,14 +101,14 @@ func (s *shard) report() {
 	s.valid, s.bad, s.refused = 0, 0, 0
 }
 
-// invalid counts something that was to be a line and never came to the parser.
-func (s *shard) invalid(b Bad) {
+// Invalid implements [Lane]: it counts something that was to be a line and never came to the parser.
+func (s *shard) Invalid(line []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.badLines == nil {
 		s.makeInternal()
 	}
-	s.onBad(b)
+	s.onBad(Bad{Fields: line, Line: line})
 	s.report()
 }
 

@@ -31,7 +31,7 @@ type stream struct {
 	in       *intake
 	network  string
 	listener deadlineListener
-	next     atomic.Int64 // which shard the next connection feeds
+	next     atomic.Int64 // which lane the next connection feeds
 
 	accepting sync.WaitGroup
 	receiving sync.WaitGroup
@@ -120,8 +120,7 @@ func (s *stream) accept() {
 }
 
 func (s *stream) receive(conn net.Conn) {
-	shards := s.in.aggregator.shards
-	shard := shards[int(s.next.Add(1))%len(shards)]
+	lane := s.in.lanes[int(s.next.Add(1))%len(s.in.lanes)]
 	from := []backend.Remote{{Network: s.network}}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		from[0].Address = tcp.AddrPort()
@@ -129,7 +128,7 @@ func (s *stream) receive(conn net.Conn) {
 	packet := make([][]byte, 1)
 	f := framer{spare: &s.in.spare, packet: func(lines []byte) {
 		packet[0] = lines
-		s.in.take(shard, packet, from)
+		s.in.take(lane, packet, from)
 	}}
 	defer f.release()
 	err := f.read(conn)
@@ -137,7 +136,7 @@ func (s *stream) receive(conn net.Conn) {
 	if errors.As(err, &long) {
 		s.in.packets.Received(1)
 		s.in.tooLong.Add(1)
-		shard.invalid(Bad{Fields: f.tail(), Line: f.tail()})
+		lane.Invalid(f.tail())
 		s.in.problems.Warn("StatsD connection closed: "+long.Error(), "from", conn.RemoteAddr())
 		return
 	}

@@ -35,9 +35,9 @@ func (c *Console) answer(line string) (text string, quit bool) {
 	case "delgauges":
 		return c.remove(statsd.Gauge, arguments), false
 	case "health":
-		return c.health(arguments), false
+		return c.Health.Answer(arguments), false
 	case "config":
-		return c.config(), false
+		return Render(c.settings()), false
 	case "quit":
 		return "", true
 	}
@@ -126,27 +126,11 @@ func (c *Console) remove(kind statsd.Kind, patterns []string) string {
 	return b.String() + "END\n\n"
 }
 
-// health says whether the daemon is to be used, after an operator perhaps changed it.
-func (c *Console) health(arguments []string) string {
-	if len(arguments) > 0 {
-		switch strings.ToLower(arguments[0]) {
-		case "up":
-			c.SetHealthy(true)
-		case "down":
-			c.SetHealthy(false)
-		}
-	}
-	if c.Healthy() {
-		return "health: up\n"
-	}
-	return "health: down\n"
-}
-
-// config lists the settings.
-func (c *Console) config() string {
+// Render is the answer to the command config.
+func Render(settings []Setting) string {
 	var b strings.Builder
 	b.WriteByte('\n')
-	for _, s := range c.settings() {
+	for _, s := range settings {
 		b.WriteString(s.Name)
 		if s.Sub != "" {
 			b.WriteString(" > " + s.Sub)

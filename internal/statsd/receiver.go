@@ -1,0 +1,55 @@
+package statsd
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"github.com/weirhq/weir/internal/telemetry"
+)
+
+// Receiver is the sockets of a StatsD server for somebody else than its aggregation, such as a proxy.
+type Receiver struct {
+	in        *intake
+	listen    []Listen
+	listeners []listener
+}
+
+// NewReceiver returns a Receiver of what arrives at listen. Every UDP address has a socket for each of lanes, and
+// stream connections are dealt to lanes in turn. Ledgers in reg: "<component>.packets" and "<component>.connections".
+func NewReceiver(listen []Listen, lanes []Lane, component string, reg *telemetry.Registry, log *slog.Logger) *Receiver {
+	return &Receiver{in: newIntake(lanes, component, reg, log), listen: listen}
+}
+
+// Start binds every address and begins to receive; a [*ListenError] says which one could not be bound.
+func (r *Receiver) Start(ctx context.Context) error {
+	for i, l := range r.listen {
+		bound, err := r.in.listen(l)
+		if err != nil {
+			r.Stop(ctx)
+			return &ListenError{Index: i, Err: err}
+		}
+		r.listeners = append(r.listeners, bound)
+	}
+	for _, l := range r.listeners {
+		l.serve()
+	}
+	return nil
+}
+
+// Addresses is where it listens, in the order of the addresses it was given; valid after Start.
+func (r *Receiver) Addresses() []net.Addr {
+	var addresses []net.Addr
+	for _, l := range r.listeners {
+		addresses = append(addresses, l.address())
+	}
+	return addresses
+}
+
+// Stop takes in what the sockets still hold, as far as ctx lets it, and closes them.
+func (r *Receiver) Stop(ctx context.Context) {
+	for _, l := range r.listeners {
+		l.close(ctx)
+	}
+	r.listeners = nil
+}
