@@ -23,6 +23,14 @@ type Bot interface {
 	Jobs(ctx context.Context, from collector.Source, to collector.Sink) iter.Seq2[collector.Job, error]
 }
 
+// Places is how many devices b polls at once, for collector.Config: what its method of that name says, 0 when it has none.
+func Places(b Bot) int {
+	if of, ok := b.(interface{ Places() int }); ok {
+		return of.Places()
+	}
+	return 0
+}
+
 // EachDevice yields one job for every device that is polled at intervals.
 func EachDevice(ctx context.Context, from collector.Source, protocol string, run func(context.Context, *collector.JobConfig, collector.Run) error) iter.Seq2[collector.Job, error] {
 	return func(yield func(collector.Job, error) bool) {

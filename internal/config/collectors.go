@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/url"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/weirhq/weir/collector"
@@ -23,6 +22,7 @@ type Collector struct {
 
 	HTTP []HTTPTarget
 	TCP  []TCPTarget
+	Ping Ping
 
 	Exporters []FlowExporter // of netflow
 	Suggest   bool           // exporters that are unknown to the inventory
@@ -39,11 +39,12 @@ type collectorKind struct {
 var collectorKinds = []collectorKind{
 	{"http", "Pages: whether they are there, how long each phase takes, and when the certificate ends. See [collectors](collectors.md#http).", httpTargetOptions, httpDevices},
 	{"tcp", "TCP connections: whether something answers, and how long it takes. See [collectors](collectors.md#tcp).", tcpTargetOptions, tcpDevices},
+	{"ping", "ICMP echoes: how many are answered, and how fast. See [collectors](collectors.md#ping).", pingOptions, pingDevices},
 	{"netflow", "Summaries of the flow records that `sources.netflow` takes in: bytes of each exporter by interface, address, protocol and port. See [collectors](collectors.md#netflow).", netflowOptions, netflowDevices},
 }
 
 // newCollector is an entry of which nothing is given.
-func newCollector() Collector { return Collector{Interval: time.Minute} }
+func newCollector() Collector { return Collector{Interval: time.Minute, Ping: newPing()} }
 
 // NewCollector is an entry of a kind with its defaults, which takes everything from elsewhere.
 func NewCollector(kind string) Collector {
@@ -192,12 +193,15 @@ func (c *Config) checkCollectors(d *decoder) {
 		if of.Interval%time.Second != 0 {
 			d.complain(path, "cannot use "+path+": the interval "+FormatDuration(of.Interval)+" is not a whole number of seconds")
 		}
-		var seen []string
+		if reason := of.checkPing(); reason != "" {
+			d.complain(path, "cannot use "+path+": "+reason)
+		}
+		seen := make(map[string]bool)
 		for _, device := range of.Devices() {
-			if slices.Contains(seen, device.Name) {
+			if seen[device.Name] {
 				d.complain(path, "cannot use "+path+": two targets are called "+quote(device.Name)+"; give one of them another name")
 			}
-			seen = append(seen, device.Name)
+			seen[device.Name] = true
 		}
 		if len(seen) == 0 && !of.Inventory {
 			d.complain(path, "cannot use "+path+": it has no targets, and inventory is not true, so there is nothing to poll")

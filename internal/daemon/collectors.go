@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/bot"
 	"github.com/weirhq/weir/internal/bot/netflow"
+	"github.com/weirhq/weir/internal/bot/ping"
 	"github.com/weirhq/weir/internal/bot/probe"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/grafolean"
@@ -42,6 +43,7 @@ type runningBot struct {
 var botMakers = map[string]func(config.Collector) bot.Bot{
 	"http": func(config.Collector) bot.Bot { return probe.HTTP{} },
 	"tcp":  func(config.Collector) bot.Bot { return probe.TCP{} },
+	"ping": func(config.Collector) bot.Bot { return ping.New() },
 }
 
 // house is what there is in the daemon for bots.
@@ -85,7 +87,7 @@ func newCollectors(in house, driver timeseries.Driver) *collectors {
 			Jobs: func(ctx context.Context) iter.Seq2[collector.Job, error] {
 				return aligned(entry, made.Jobs(ctx, from, to))
 			},
-			Refresh: botRefresh, Grace: collectorPatience, Spread: !entry.Aligned, Log: own,
+			Refresh: botRefresh, Places: bot.Places(made), Grace: collectorPatience, Spread: !entry.Aligned, Log: own,
 		})
 		c.all = append(c.all, running)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/internal/bot"
 	"github.com/weirhq/weir/internal/config"
 )
 
@@ -35,7 +36,7 @@ func RunBot(ctx context.Context, kind string, client collector.ClientConfig, ref
 	made := maker(entry)
 	err = collector.New(collector.Config{
 		Jobs:    func(ctx context.Context) iter.Seq2[collector.Job, error] { return made.Jobs(ctx, c, c) },
-		Refresh: refresh, Spread: true, Grace: collectorPatience, Log: log,
+		Refresh: refresh, Places: bot.Places(made), Spread: true, Grace: collectorPatience, Log: log,
 	}).Run(ctx)
 	return errors.Join(err, c.Close())
 }
