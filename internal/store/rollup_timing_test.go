@@ -1,8 +1,15 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"math"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/weirhq/weir/timeseries"
 )
@@ -41,14 +48,72 @@ func BenchmarkTopK30Days(b *testing.B) {
 	s.clock.set(epoch + 30*day)
 	l := newCounterLoad(1, 10_000)
 	l.schema.Step = 300
-	l.fill(b, s, 30*288)
+	l.fill(b, s, 1)
+	l.points = l.points[:distinct]
+	l.fill(b, s, 30*288-1)
 	s.rollUp()
+	s.multiply(10_000)
 	q := query(l.schema, nil, 0, 30*day)
+	before := processorTime(b)
 	for b.Loop() {
 		r, err := s.TopK(bg, q)
 		if err != nil || len(r.Items) != 8 || math.IsNaN(r.Total[30]) || r.SourceAggregation != "1h" {
 			b.Fatal(err, r.SourceAggregation, r.Count)
 		}
 	}
+	b.ReportMetric((processorTime(b)-before).Seconds()*1000/float64(b.N), "cpu-ms/topk")
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/topk")
+}
+
+// processorTime is what the process has used: what a busy machine does not distort.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// distinct is of how many series the blocks are made point by point. Copies of a block
+// lie further apart than what the database compresses together.
+const distinct = 500
+
+// multiply gives each series up to number n copies of the blocks of one of the first
+// ones: what is read then is as much, and as large, as if all had been appended.
+func (s *testStore) multiply(n uint64) {
+	s.t.Helper()
+	d := s.current.Load()
+	it, err := d.pebble.NewIter(within([]byte{keyData}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer it.Close()
+	batch := d.pebble.NewBatch()
+	for it.First(); it.Valid(); it.Next() {
+		first := dataKeySeries(it.Key())
+		if first > distinct {
+			continue
+		}
+		for id := first + distinct; id <= n; id += distinct {
+			key := binary.BigEndian.AppendUint64(bytes.Clone(it.Key()[:dataKeySize-8]), id)
+			if err := batch.Set(key, it.Value(), pebble.NoSync); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		if batch.Len() > 8<<20 {
+			if err := d.apply(batch, false); err != nil {
+				s.t.Fatal(err)
+			}
+			batch = d.pebble.NewBatch()
+		}
+	}
+	if err := errors.Join(it.Error(), d.apply(batch, false)); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := d.pebble.Flush(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := d.pebble.Compact(bg, []byte{0}, []byte{0xff}, true); err != nil { // rather than while it is measured
+		s.t.Fatal(err)
+	}
 }

@@ -113,9 +113,10 @@ type binding struct {
 	width   int   // columns of a row
 }
 
-// maxBindings bounds how many definitions are remembered; callers that make a new
-// one for every batch only lose the memory of it.
-const maxBindings = 1024
+// fewBindings is up to how many definitions are remembered in any case. Beyond, it is
+// twice as many as there are schemas: a scrape of tens of thousands of metrics finds all
+// of its own again, and a caller that makes new ones for every batch only loses the memory of them.
+const fewBindings = 1024
 
 // bind finds or creates the stored schema of s and gives it columns for all
 // metrics. What is new goes into the batch of g. The caller holds d.mu.
@@ -157,7 +158,7 @@ func (d *database) bind(g *group, s *timeseries.Schema) (*binding, error) {
 	if !slices.Equal(sc.Metrics[:len(s.Metrics)], s.Metrics) {
 		b.columns, b.width = sc.columns(s.Metrics), len(sc.Metrics)
 	}
-	if len(d.bindings) >= maxBindings {
+	if len(d.bindings) >= max(fewBindings, 2*len(d.schemas)) {
 		clear(d.bindings)
 	}
 	d.bindings[s] = b

@@ -397,3 +397,34 @@ func (s *testStore) crashed(written int) *testStore {
 	clone.open()
 	return clone
 }
+
+// Definitions are found again however many schemas there are; those of a caller that
+// makes new ones all the time are forgotten.
+func TestBindings(t *testing.T) {
+	s := startTestStore(t, func(*Store) {})
+	const schemas = 3 * fewBindings
+	var points []timeseries.Point
+	for i := range schemas {
+		points = append(points, timeseries.Point{
+			Schema: &timeseries.Schema{Name: fmt.Sprintf("m:%d", i), Step: 60, Tags: []string{"host"}, Metrics: []string{"value"}},
+			Tags:   []string{"a"}, Time: epoch, Values: []float64{1},
+		})
+	}
+	s.append(points...)
+	d := s.current.Load()
+	for _, p := range points {
+		if d.bindings[p.Schema] == nil {
+			t.Fatalf("the definition of %s is forgotten, %d are remembered", p.Schema.Name, len(d.bindings))
+		}
+	}
+	for i := range 10 * schemas {
+		again := *points[i%schemas].Schema
+		points[i%schemas].Schema = &again
+		if i%schemas == schemas-1 {
+			s.append(points...)
+		}
+	}
+	if n := len(d.bindings); n > 2*schemas {
+		t.Errorf("%d definitions of %d schemas are remembered", n, schemas)
+	}
+}

@@ -109,6 +109,35 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendSchemas appends to 20 000 schemas of one series each, as a Prometheus
+// with that many names of metrics does.
+func BenchmarkAppendSchemas(b *testing.B) {
+	s := diskStore(b)
+	l := newSchemaLoad(20_000)
+	l.fill(b, s, 1)
+	values := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		points := l.batch(1000)
+		if err := s.Append(bg, points); err != nil {
+			b.Fatal(err)
+		}
+		values += len(points)
+	}
+	b.ReportMetric(float64(values)/b.Elapsed().Seconds()/1e6, "Mvalues/s")
+}
+
+// newSchemaLoad is a load whose points have a schema each.
+func newSchemaLoad(schemas int) *counterLoad {
+	l := newCounterLoad(1, schemas)
+	for i := range l.points {
+		own := *l.schema
+		own.Name = fmt.Sprintf("prometheus:metric%05d", i)
+		l.points[i].Schema, l.points[i].Tags = &own, []string{"one"}
+	}
+	return l
+}
+
 // BenchmarkAppendOne measures how long one point takes to be durable.
 func BenchmarkAppendOne(b *testing.B) {
 	s := diskStore(b)
