@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
@@ -43,12 +45,14 @@ type DropIn struct {
 	created time.Time
 
 	registry *telemetry.Registry
+	scripts  *script.Registry
 	file     *jsconfig.File // what the components were made from
 	current  atomic.Pointer[jsconfig.File]
 	store    *store.Store // nil without the backend 'store'
 	server   *statsd.Server
 	console  *management.Console
 
+	made     chan struct{}                 // closed when everything runs, or will not
 	running  []func(context.Context) error // what stops everything that was started
 	reload   sync.Mutex
 	stopping sync.Once
@@ -60,10 +64,12 @@ type DropIn struct {
 // stdout what the reference daemon prints; version is shown by the HTTP API.
 func NewDropIn(path string, stdout io.Writer, version string) *DropIn {
 	lines := newDropInLog(stdout)
-	return &DropIn{
+	d := &DropIn{
 		path: path, version: version, stdout: lines.out, log: slog.New(lines), lines: lines, created: time.Now(),
-		registry: telemetry.NewRegistry(), watch: make(chan struct{}),
+		registry: telemetry.NewRegistry(), watch: make(chan struct{}), made: make(chan struct{}),
 	}
+	d.scripts = script.NewRegistry(d.registry)
+	return d
 }
 
 // Start reads the file and starts everything: listeners, management console,
@@ -105,6 +111,7 @@ func (d *DropIn) startAll(ctx context.Context) error {
 		}
 	}
 	d.server = statsd.New(d.file.StatsD, backends, d.registry, d.log)
+	defer close(d.made)
 	d.console = management.New(d.file.StatsD.Management, d.server, backends, d.settings, d.log)
 	d.console.SetHealthy(d.file.StatsD.Healthy)
 	d.server.OnListening(func() error {
@@ -137,10 +144,16 @@ func (d *DropIn) startAll(ctx context.Context) error {
 	return nil
 }
 
-// backends makes the backends in the order of the file.
+// backends makes the backends in the order of the file. Those for Node are one,
+// where the first of them stands, unless each has a process of its own.
 func (d *DropIn) backends() []backend.Backend {
 	var all []backend.Backend
 	seen := make(map[jsconfig.Backend]int)
+	modules := d.nodeModules()
+	if len(d.file.Servers) > 0 && len(modules) == 0 {
+		all = append(all, d.nodeHost("node", nil, d.file.Servers))
+	}
+	servers := d.file.Servers // the first process runs them
 	for _, b := range d.file.Backends {
 		ledger := "statsd." + string(b)
 		if seen[b]++; seen[b] > 1 {
@@ -164,7 +177,14 @@ func (d *DropIn) backends() []backend.Backend {
 			}
 			all = append(all, storage.New(d.store, d.registry))
 		default:
-			panic("BUG: the configuration lets the backend " + string(b) + " through")
+			switch {
+			case d.file.Node.Isolate:
+				all = append(all, d.nodeHost(strings.TrimPrefix(ledger, "statsd."), []string{b.Module()}, servers))
+			case modules != nil:
+				all = append(all, d.nodeHost("node", modules, servers))
+				modules = nil
+			}
+			servers = nil
 		}
 	}
 	return all
@@ -296,6 +316,7 @@ func (d *DropIn) Reload() {
 	for name, change := range map[string][2]any{
 		"Backends": {d.file.Backends, file.Backends}, "Graphite": {d.file.Graphite, file.Graphite}, "Console": {d.file.Console, file.Console},
 		"Repeater": {d.file.Repeater, file.Repeater}, "Store": {d.file.Store, file.Store},
+		"Node": {d.file.Node, file.Node}, "Servers": {d.file.Servers, file.Servers},
 	} {
 		if !reflect.DeepEqual(change[0], change[1]) {
 			ignored = append(ignored, name)

@@ -111,21 +111,30 @@ func (l *dropInLog) Handle(_ context.Context, r slog.Record) error {
 	case r.Level < slog.LevelError:
 		kind = "WARNING"
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.syslog == nil {
-		_, err := fmt.Fprintf(l.out, "%s - %s: %s\n", stamp(), kind, text)
+	return l.say(kind, text)
+}
+
+// say writes a line of a type, which need not be one of the reference daemon's:
+// modules use names of their own, which to syslog are of the configuration's level.
+func (s *dropInSink) say(kind, text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.syslog == nil {
+		_, err := fmt.Fprintf(s.out, "%s - %s: %s\n", stamp(), kind, text)
 		return err
 	}
 	switch kind {
-	case "ERROR":
-		return l.syslog.Err(text)
+	case "ERROR", "LOG_ERR":
+		return s.syslog.Err(text)
 	case "WARNING":
-		return l.syslog.Warning(text)
+		return s.syslog.Warning(text)
 	case "INFO":
-		return l.syslog.Info(text)
+		return s.syslog.Info(text)
+	case "DEBUG":
+		return s.syslog.Debug(text)
 	}
-	return l.syslog.Debug(text)
+	_, err := s.syslog.Write([]byte(text))
+	return err
 }
 
 func attribute(a slog.Attr) string { return fmt.Sprintf(" %s=%v", a.Key, a.Value) }

@@ -71,7 +71,8 @@ type pong struct {
 }
 
 type logLine struct {
-	Level int    `json:"level"` // slog.Level
+	Level int    `json:"level"`          // slog.Level
+	Kind  string `json:"kind,omitempty"` // what the script calls it, for Spec.Output
 	Text  string `json:"text"`
 }
 

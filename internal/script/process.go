@@ -315,6 +315,10 @@ func (p *Process) take(kind byte, payload []byte) error {
 		if err := decode(&l); err != nil {
 			return err
 		}
+		if p.spec.Output != nil && l.Kind != "" {
+			p.spec.Output("log", l.Kind, l.Text)
+			return nil
+		}
 		p.say(p.limits.output, slog.Level(l.Level), l.Text)
 	case kindStopped:
 	default:
@@ -370,6 +374,10 @@ func (p *Process) line(stream, text string) {
 			p.output, p.telling = text, telling.MatchString(text)
 		}
 		p.mu.Unlock()
+	}
+	if p.spec.Output != nil {
+		p.spec.Output(stream, "", text)
+		return
 	}
 	p.say(p.limits.output, slog.LevelInfo, text, "stream", stream)
 }

@@ -24,6 +24,12 @@ type Spec struct {
 	// LoadOnce is for a script that is not tried again when it could not be loaded: the handler, which is told, says so in the log
 	// and calls Stop or Reload.
 	LoadOnce bool
+	// LoadFirst is LoadOnce until the script has loaded once: later it is tried again.
+	LoadFirst bool
+
+	// Output, when it is set, gets what the child prints and what it logs under a kind of its own, instead of the log: every line, without a limit.
+	// stream is "stdout" or "stderr", or "log" with the kind. It is called from several goroutines; the child waits for it.
+	Output func(stream, kind, text string)
 
 	// Quarantine is where the contract sets items of this script aside, for Stats; nil for nowhere.
 	Quarantine *Quarantine

@@ -178,6 +178,7 @@ func (s *Supervisor) run() {
 	defer close(s.ended)
 	defer s.enter(Stopped, nil)
 	var p *Process // that has loaded
+	loaded := false
 	for {
 		var exit *Exit
 		if p == nil {
@@ -185,6 +186,7 @@ func (s *Supervisor) run() {
 			p, exit = s.load(context.Background(), s.spec, s.nice)
 		}
 		if exit == nil {
+			loaded = true
 			exit = s.live(p)
 		}
 		if s.quitting() {
@@ -198,7 +200,7 @@ func (s *Supervisor) run() {
 		s.mu.Lock()
 		wait := s.backoff.next()
 		s.mu.Unlock()
-		if s.spec.LoadOnce && exit.Failure != nil {
+		if s.spec.LoadOnce && exit.Failure != nil || s.spec.LoadFirst && !loaded {
 			wait = math.MaxInt64
 		} else {
 			s.log.Error("script ended", "error", exit.Error(), "restart_in", wait)

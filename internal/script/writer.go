@@ -54,7 +54,7 @@ func (w *Writer) Flush() {
 // Log writes a line to the daemon's log, with the name of the script, at a
 // limited rate.
 func (w *Writer) Log(level slog.Level, text string) {
-	w.sendNow(kindLog, encode(logLine{int(level), cut(text)}))
+	w.sendNow(kindLog, encode(logLine{Level: int(level), Text: cut(text)}))
 }
 
 // Error reports an error of the script, after which it goes on. All count, the

@@ -152,6 +152,12 @@ func (s *Server) Addresses() []net.Addr {
 	return addresses
 }
 
+// Take takes in packets that came another way than over the server's own
+// sockets. They may be used again when it returns. It may be called between Start and Stop, one call at a time.
+func (s *Server) Take(packets [][]byte, from []backend.Remote) {
+	s.intake.take(s.aggregator.shards[0], packets, from)
+}
+
 // Aggregator returns what adds up the server's input.
 func (s *Server) Aggregator() *Aggregator { return s.aggregator }
 

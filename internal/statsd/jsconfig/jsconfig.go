@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dop251/goja"
+
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
@@ -35,16 +37,19 @@ type File struct {
 	Console  console.Config
 	Repeater Repeater
 	Store    Store
+	Node     Node
+	Servers  []Server // modules that receive packets, besides StatsD.Listen
 	Log      Log
 
 	Reload bool // automaticConfigReload: follow changes of the file
 
 	servers  bool      // the listeners come from the list servers
+	listens  []int     // where in it those of StatsD.Listen are
 	settings []Setting // of the file, with what the reference daemon adds when it starts
 	flushed  []Setting // and with what it adds at the first flush
 }
 
-// Backend is the name of a backend that Weir has.
+// Backend is the name of a backend: one that Weir has, or a module for Node.
 type Backend string
 
 // The backends a file can name. The first three are './backends/...' in the
@@ -55,6 +60,26 @@ const (
 	Repeat   Backend = "repeater"
 	Stored   Backend = "store"
 )
+
+// Native reports whether Weir has the backend; any other is a module for Node.
+func (b Backend) Native() bool { return native(b) || b == Stored }
+
+// native reports whether b is one of StatsD's own.
+func native(b Backend) bool { return b == Graphite || b == Console || b == Repeat }
+
+// Node says how modules are run: parts of the option weir of the file, which the
+// reference daemon ignores.
+type Node struct {
+	Program string // weir.node: path or name of the program, "node" by default
+	Root    string // weir.root: the directory that plays the part of StatsD's own; "" for that of the file
+	Isolate bool   // weir.isolate: a process of its own for every backend
+}
+
+// Server is a server that is a module for Node.
+type Server struct {
+	Module string
+	Index  int // of its options in the list servers; -1 for the file itself
+}
 
 // Repeater says where packets are sent on to.
 type Repeater struct {
@@ -98,6 +123,14 @@ func (e *Error) Error() string {
 // Read reads the file at path. Its errors are of type [*Error], but for a file
 // that cannot be opened. It takes 3 s at most, whatever the file says.
 func Read(path string) (*File, error) {
+	text, err := content(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text)
+}
+
+func content(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
@@ -109,29 +142,37 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return Parse(path, text)
+	return text, nil
 }
 
 // Parse reads text; path is for messages and for __dirname.
 func Parse(path string, text []byte) (*File, error) {
+	f := &File{Path: path}
+	if err := evaluateText(path, text, f.fill); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// evaluateText evaluates text and has use read what it says.
+func evaluateText(path string, text []byte, use func(*goja.Runtime, *goja.Object, positions) error) error {
 	if len(text) > maxFile {
-		return nil, &Error{Path: path, Message: fmt.Sprintf("%d bytes are more than the %d a configuration may have", len(text), maxFile)}
+		return &Error{Path: path, Message: fmt.Sprintf("%d bytes are more than the %d a configuration may have", len(text), maxFile)}
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		absolute = path
 	}
-	f := &File{Path: path}
-	err = evaluate(source{name: path, directory: filepath.Dir(absolute), text: string(text)}, f.fill)
+	err = evaluate(source{name: path, directory: filepath.Dir(absolute), text: string(text)}, use)
 	if err == nil {
-		return f, nil
+		return nil
 	}
 	wrong := new(Error)
 	if !errors.As(err, &wrong) {
 		wrong.Message = err.Error()
 	}
 	wrong.Path = path
-	return nil, wrong
+	return wrong
 }
 
 // Settings are the lines of the management command config, in order; flushed
@@ -145,10 +186,10 @@ func (f *File) Settings(flushed bool) []Setting {
 
 // Module is how a file names the backend.
 func (b Backend) Module() string {
-	if b == Stored {
-		return string(b)
+	if native(b) {
+		return "./backends/" + string(b)
 	}
-	return "./backends/" + string(b)
+	return string(b)
 }
 
 // ServerModule is how a file names the server that made l.
@@ -166,7 +207,7 @@ func (f *File) ListenOption(index int) string {
 		option = "socket"
 	}
 	if f.servers {
-		option = fmt.Sprintf("servers[%d].%s", index, option)
+		option = fmt.Sprintf("servers[%d].%s", f.listens[index], option)
 	}
 	return "option " + option
 }
@@ -175,7 +216,7 @@ func (f *File) ListenOption(index int) string {
 // names differ by more than their first letter.
 var optionNames = map[string]string{
 	"Listen": "servers, server, address, port or socket", "Management": "mgmt_port or mgmt_address", "Percentiles": "percentThreshold",
-	"Healthy": "healthStatus", "Graphite": "graphite...", "Store": "weir",
+	"Healthy": "healthStatus", "Graphite": "graphite...", "Store": "weir", "Node": "weir", "Servers": "servers",
 }
 
 // OptionNames turns names of fields into the names of the options behind them,

@@ -125,6 +125,9 @@ func TestBackends(t *testing.T) {
 	f(`{backends: []}`, []Backend{}...)
 	f(`{backends: ['./backends/console', './backends/graphite.js', './backends/repeater', 'store']}`, Console, Graphite, Repeat, Stored)
 
+	f(`{backends: ['./mine', 'statsd-influxdb-backend', '/opt/b.js', './backends/../x', './backends/console']}`,
+		"./mine", "statsd-influxdb-backend", "/opt/b.js", "./backends/../x", Console)
+
 	file := parse(t, `{graphiteHost: 'h', graphitePort: 1, flush_counts: 0, keyNameSanitize: false,
 		graphite: {legacyNamespace: false, globalPrefix: '', prefixCounter: 'c', prefixTimer: 't', prefixGauge: 'g', prefixSet: 's', globalSuffix: 'x'},
 		console: {prettyprint: 1}, repeater: [{host: 'a', port: 2}, {host: '::1', port: 3}], repeaterProtocol: 'tcp',
@@ -137,7 +140,7 @@ func TestBackends(t *testing.T) {
 		}},
 		Repeater: Repeater{Targets: []string{"a:2", "[::1]:3"}, Protocol: "tcp"},
 		Log:      Log{Syslog: true, Application: "statsd", Level: "LOG_DEBUG"},
-		Store:    Store{Data: "/d", HTTP: ":1"},
+		Store:    Store{Data: "/d", HTTP: ":1"}, Node: Node{Program: "node"}, listens: []int{0},
 	}
 	want.Console.Pretty = true
 	if diff := cmp.Diff(want, file, cmp.AllowUnexported(File{})); diff != "" {
@@ -148,6 +151,24 @@ func TestBackends(t *testing.T) {
 	}
 	if c := parse(t, `{graphiteProtocol: 'pickle', graphitePort: 1, graphitePicklePort: 2}`).Graphite; c.Port != 2 {
 		t.Errorf("pickle goes to port %d", c.Port)
+	}
+}
+
+// Servers that are modules are apart from StatsD's own, and errors still name the place in the list.
+func TestServerModules(t *testing.T) {
+	f := parse(t, `{servers: [{server: './mine', port: 1}, {server: './servers/tcp', port: 2}, {server: 'statsd-amqp'}],
+		backends: [], weir: {node: '/opt/node', root: '/opt/statsd', isolate: 1}}`)
+	if diff := cmp.Diff([]Server{{"./mine", 0}, {"statsd-amqp", 2}}, f.Servers); diff != "" {
+		t.Error(diff)
+	}
+	if len(f.StatsD.Listen) != 1 || f.ListenOption(0) != "option servers[1].port" {
+		t.Errorf("%v, %s", f.StatsD.Listen, f.ListenOption(0))
+	}
+	if want := (Node{"/opt/node", "/opt/statsd", true}); f.Node != want {
+		t.Errorf("%v", f.Node)
+	}
+	if f := parse(t, `{server: '../mine.js', port: 7}`); len(f.StatsD.Listen) != 0 || f.Servers[0] != (Server{"../mine.js", -1}) {
+		t.Errorf("%v, %v", f.StatsD.Listen, f.Servers)
 	}
 }
 
@@ -234,10 +255,7 @@ func TestErrors(t *testing.T) {
 	f("{servers: [{},\n {port: 99999}]}", 2, 9, "servers[1].port")
 	f("{servers: [7]}", 1, 12, "servers[0]", "not an object")
 	f("{servers: {port: 1}}", 1, 11, "servers", "not a list")
-	f("{server: './servers/amqp'}", 1, 10, "./servers/amqp", "Node", "not supported yet")
-	f("{server: 'statsd-amqp'}", 1, 10, "statsd-amqp")
-	f("{backends: ['./backends/console',\n 'statsd-influxdb-backend']}", 2, 2, "Failed to load backend: statsd-influxdb-backend", "Node", "not supported yet")
-	f("{backends: ['./backends/../x']}", 1, 13, "Failed to load backend: ./backends/../x")
+	f("{backends: ['./backends/console',\n 5]}", 2, 2, "backends[1]", "is not the name of a backend", "modules for Node")
 	f("{backends: './backends/console'}", 1, 12, "not a list")
 	f("{percentThreshold: 'x'}", 1, 20, "percentage")
 	f("{percentThreshold: [90, 'x']}", 1, 25, "percentThreshold[1]")

@@ -29,6 +29,7 @@ func (f *File) fill(vm *goja.Runtime, config *goja.Object, at positions) error {
 	top := scope{&o, "", config}
 	f.StatsD = top.statsd()
 	f.servers = top.truthy("servers")
+	f.StatsD.Listen, f.Servers, f.listens = top.listen()
 	f.Backends = top.backends()
 	f.Graphite = top.graphite(!f.StatsD.Sanitize)
 	f.Console.Pretty = top.scope("console").truthy("prettyprint")
@@ -37,6 +38,11 @@ func (f *File) fill(vm *goja.Runtime, config *goja.Object, at positions) error {
 	f.Store = Store{
 		Data: top.scope("weir").textOr("data", "weir-data"),
 		HTTP: top.scope("weir").textOr("http", "127.0.0.1:8088"),
+	}
+	f.Node = Node{
+		Program: top.scope("weir").textOr("node", "node"),
+		Root:    top.scope("weir").textOr("root", ""),
+		Isolate: top.scope("weir").truthy("isolate"),
 	}
 	f.Reload = top.given("automaticConfigReload", true)
 	if o.wrong != nil {
@@ -177,7 +183,6 @@ func quote(v goja.Value) string {
 func (s scope) statsd() statsd.Config {
 	c := statsd.DefaultConfig()
 	c.Readers = 1 // flushes in the order of arrival, as the reference's are
-	c.Listen = s.listen()
 	c.Management = net.JoinHostPort(s.textOr("mgmt_address", ""), strconv.Itoa(s.port("mgmt_port", 8126)))
 	c.FlushInterval = milliseconds(s.numberOr("flushInterval", 10000, 1, maxInterval, "a number of milliseconds, at least 1"))
 	c.Percentiles = s.percentiles()
@@ -205,44 +210,54 @@ func (s scope) statsd() statsd.Config {
 
 func milliseconds(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
 
-// listen is the list servers, or the file itself as the only entry of it.
-func (s scope) listen() []statsd.Listen {
-	if !s.truthy("servers") {
-		return []statsd.Listen{s.listener()}
-	}
-	all := []statsd.Listen{}
-	for i, item := range s.items("servers", "a list such as [{server: './servers/udp', port: 8125}]") {
-		name := fmt.Sprintf("servers[%d]", i)
-		entry, ok := item.(*goja.Object)
-		if !ok {
-			s.fail(name, "%s is not an object such as {server: './servers/udp', port: 8125}", quote(item))
-			return nil
+// listen is the list servers, or the file itself as the only entry of it: sockets of
+// StatsD's own servers, with their places in the list, and modules that are servers.
+func (s scope) listen() (sockets []statsd.Listen, modules []Server, places []int) {
+	entries := []scope{s}
+	if s.truthy("servers") {
+		sockets, entries = []statsd.Listen{}, nil
+		for i, item := range s.items("servers", "a list such as [{server: './servers/udp', port: 8125}]") {
+			name := fmt.Sprintf("servers[%d]", i)
+			entry, ok := item.(*goja.Object)
+			if !ok {
+				s.fail(name, "%s is not an object such as {server: './servers/udp', port: 8125}", quote(item))
+				return nil, nil, nil
+			}
+			entries = append(entries, scope{s.options, name, entry})
 		}
-		all = append(all, scope{s.options, name, entry}.listener())
 	}
-	return all
+	for i, entry := range entries {
+		name := entry.textOr("server", "./servers/udp")
+		if socket, ok := entry.listener(name); ok {
+			sockets, places = append(sockets, socket), append(places, i)
+			continue
+		}
+		if !s.truthy("servers") {
+			i = -1
+		}
+		modules = append(modules, Server{Module: name, Index: i})
+	}
+	return sockets, modules, places
 }
 
-func (s scope) listener() statsd.Listen {
-	address := s.textOr("address", "")
-	at := net.JoinHostPort(address, strconv.Itoa(s.port("port", 8125)))
-	switch server := s.textOr("server", "./servers/udp"); module(server, "servers") {
-	case "udp":
+// listener is the socket of one of StatsD's own servers; ok says that server is one.
+func (s scope) listener(server string) (l statsd.Listen, ok bool) {
+	kind := module(server, "servers")
+	if kind != "udp" && kind != "tcp" {
+		return statsd.Listen{}, false
+	}
+	at := net.JoinHostPort(s.textOr("address", ""), strconv.Itoa(s.port("port", 8125)))
+	if kind == "udp" {
 		network := "udp4"
 		if s.truthy("address_ipv6") {
 			network = "udp" // the wildcard takes IPv4 as well
 		}
-		return statsd.Listen{Network: network, Address: at}
-	case "tcp":
-		if socket := s.textOr("socket", ""); socket != "" {
-			return statsd.Listen{Network: "unix", Address: socket, Mode: s.mode("socket_mod")}
-		}
-		return statsd.Listen{Network: "tcp", Address: at}
-	default:
-		s.fail("server", "cannot load the server %q: this version of Weir has './servers/udp' and './servers/tcp'; "+
-			"server modules that need Node are not supported yet", server)
-		return statsd.Listen{}
+		return statsd.Listen{Network: network, Address: at}, true
 	}
+	if socket := s.textOr("socket", ""); socket != "" {
+		return statsd.Listen{Network: "unix", Address: socket, Mode: s.mode("socket_mod")}, true
+	}
+	return statsd.Listen{Network: "tcp", Address: at}, true
 }
 
 // module is the name of a module that comes with StatsD: "udp" for
@@ -355,13 +370,12 @@ func (s scope) gaugeTTL() int {
 	return 1
 }
 
-// known are the backends by what a file calls them.
-func known(name string) (Backend, bool) {
-	if name == string(Stored) {
-		return Stored, true
+// named is the backend a file calls by name: one that Weir has, or a module for Node.
+func named(name string) Backend {
+	if b := Backend(module(name, "backends")); native(b) {
+		return b
 	}
-	b := Backend(module(name, "backends"))
-	return b, slices.Contains([]Backend{Graphite, Console, Repeat}, b)
+	return Backend(name)
 }
 
 func (s scope) backends() []Backend {
@@ -370,13 +384,13 @@ func (s scope) backends() []Backend {
 	}
 	all := []Backend{}
 	for i, item := range s.items("backends", "a list such as ['./backends/graphite']") {
-		b, ok := known(item.String())
-		if !ok {
-			s.fail(fmt.Sprintf("backends[%d]", i), "Failed to load backend: %s: backends that need Node are not supported yet in this version; "+
-				"there are './backends/graphite', './backends/console', './backends/repeater' and 'store'", item.String())
+		name := item.String()
+		if _, ok := item.Export().(string); !ok || name == "" {
+			s.fail(fmt.Sprintf("backends[%d]", i), "%s is not the name of a backend: './backends/graphite', './backends/console', './backends/repeater' and 'store' "+
+				"come with Weir, others are modules for Node such as './my-backend' or 'statsd-influxdb-backend'", quote(item))
 			return nil
 		}
-		all = append(all, b)
+		all = append(all, named(name))
 	}
 	return all
 }

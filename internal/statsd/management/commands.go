@@ -62,7 +62,21 @@ func (c *Console) stats() string {
 // seconds is t in Unix seconds as the reference daemon computes them: rounded, not cut.
 func seconds(t time.Time) int64 { return (t.UnixMilli() + 500) / 1000 }
 
+// texter is a backend that has the lines of the command stats ready, such as one
+// that stands for several. now is in Unix seconds.
+type texter interface {
+	StatusText(now int64) (string, error)
+}
+
 func (c *Console) backendStats(b *strings.Builder, reporter backend.Backend, now int64) {
+	if t, ok := reporter.(texter); ok {
+		text, err := t.StatusText(now)
+		if err != nil {
+			c.warn.Warn(fmt.Sprintf("Failed to read stats for backend %s: %v", reporter.Name(), err))
+		}
+		b.WriteString(text)
+		return
+	}
 	r, ok := reporter.(backend.StatusReporter)
 	if !ok {
 		return
