@@ -228,8 +228,8 @@ func (s scope) listen() (sockets []statsd.Listen, modules []Server, places []int
 	}
 	for i, entry := range entries {
 		name := entry.textOr("server", "./servers/udp")
-		if socket, ok := entry.listener(name); ok {
-			sockets, places = append(sockets, socket), append(places, i)
+		if own := module(name, "servers"); own == "udp" || own == "tcp" {
+			sockets, places = append(sockets, entry.listener()), append(places, i)
 			continue
 		}
 		if !s.truthy("servers") {
@@ -240,24 +240,25 @@ func (s scope) listen() (sockets []statsd.Listen, modules []Server, places []int
 	return sockets, modules, places
 }
 
-// listener is the socket of one of StatsD's own servers; ok says that server is one.
-func (s scope) listener(server string) (l statsd.Listen, ok bool) {
-	kind := module(server, "servers")
-	if kind != "udp" && kind != "tcp" {
-		return statsd.Listen{}, false
-	}
+// listener is the socket of one of StatsD's own servers.
+func (s scope) listener() statsd.Listen {
 	at := net.JoinHostPort(s.textOr("address", ""), strconv.Itoa(s.port("port", 8125)))
-	if kind == "udp" {
+	switch server := s.textOr("server", "./servers/udp"); module(server, "servers") {
+	case "udp":
 		network := "udp4"
 		if s.truthy("address_ipv6") {
 			network = "udp" // the wildcard takes IPv4 as well
 		}
-		return statsd.Listen{Network: network, Address: at}, true
+		return statsd.Listen{Network: network, Address: at}
+	case "tcp":
+		if socket := s.textOr("socket", ""); socket != "" {
+			return statsd.Listen{Network: "unix", Address: socket, Mode: s.mode("socket_mod")}
+		}
+		return statsd.Listen{Network: "tcp", Address: at}
+	default:
+		s.fail("server", "%q is not './servers/udp' or './servers/tcp'", server)
+		return statsd.Listen{}
 	}
-	if socket := s.textOr("socket", ""); socket != "" {
-		return statsd.Listen{Network: "unix", Address: socket, Mode: s.mode("socket_mod")}, true
-	}
-	return statsd.Listen{Network: "tcp", Address: at}, true
 }
 
 // module is the name of a module that comes with StatsD: "udp" for
