@@ -27,7 +27,7 @@ func root(c *Config) section {
 			{name: "counter_groups", value: groupsSection(&c.Groups), doc: "Counter groups: for every host, application, interface and so on what its meters counted, in windows. See [monitors](monitors.md)."},
 			{name: "monitors", value: monitorList(&c.Monitors), reload: true, doc: "Trisul monitor scripts, which watch and change what counter groups hold. See [monitors](monitors.md)."},
 			{name: "collectors", value: collectorList(&c.Collectors), example: "[http: {targets: [{url: https://www.example.org/}]}]", doc: "Bots, which poll. See [collectors](collectors.md)."},
-			{name: "inventory", value: inventorySection(&c.Inventory), doc: "Accounts with their entities, credentials and sensors, and the bots and persons that use the REST API under `/api`. See [collectors](collectors.md)."},
+			{name: "inventory", value: inventorySection(&c.Inventory), doc: "Accounts with their entities, credentials and sensors, and the bots and persons that use the REST API under `/api`. See [inventory](inventory.md)."},
 		},
 		later: []string{"script"},
 	}
