@@ -23,6 +23,7 @@ type Collector struct {
 	HTTP []HTTPTarget
 	TCP  []TCPTarget
 	Ping Ping
+	SNMP SNMP
 
 	Exporters []FlowExporter // of netflow
 	Suggest   bool           // exporters that are unknown to the inventory
@@ -40,11 +41,14 @@ var collectorKinds = []collectorKind{
 	{"http", "Pages: whether they are there, how long each phase takes, and when the certificate ends. See [collectors](collectors.md#http).", httpTargetOptions, httpDevices},
 	{"tcp", "TCP connections: whether something answers, and how long it takes. See [collectors](collectors.md#tcp).", tcpTargetOptions, tcpDevices},
 	{"ping", "ICMP echoes: how many are answered, and how fast. See [collectors](collectors.md#ping).", pingOptions, pingDevices},
+	{"snmp", "Devices over SNMP: values, rates of counters, whole tables, and what expressions make of them. See [collectors](collectors.md#snmp).", snmpOptions, snmpDevices},
 	{"netflow", "Summaries of the flow records that `sources.netflow` takes in: bytes of each exporter by interface, address, protocol and port. See [collectors](collectors.md#netflow).", netflowOptions, netflowDevices},
 }
 
 // newCollector is an entry of which nothing is given.
-func newCollector() Collector { return Collector{Interval: time.Minute, Ping: newPing()} }
+func newCollector() Collector {
+	return Collector{Interval: time.Minute, Ping: newPing(), SNMP: newSNMP()}
+}
 
 // NewCollector is an entry of a kind with its defaults, which takes everything from elsewhere.
 func NewCollector(kind string) Collector {
@@ -194,6 +198,9 @@ func (c *Config) checkCollectors(d *decoder) {
 			d.complain(path, "cannot use "+path+": the interval "+FormatDuration(of.Interval)+" is not a whole number of seconds")
 		}
 		if reason := of.checkPing(); reason != "" {
+			d.complain(path, "cannot use "+path+": "+reason)
+		}
+		for _, reason := range of.checkSNMP() {
 			d.complain(path, "cannot use "+path+": "+reason)
 		}
 		seen := make(map[string]bool)

@@ -270,3 +270,16 @@ func (p *problems) join(device string) error {
 	}
 	return fmt.Errorf("cannot poll all of %q: %w", device, errors.Join(p.all...))
 }
+
+// Check is what is wrong with how a device is to be polled.
+func Check(config *collector.JobConfig) (wrong []error) {
+	if _, err := newSession(config); err != nil {
+		wrong = append(wrong, err)
+	}
+	for i, made := range newPoll(config).sensors {
+		if made.err != nil {
+			wrong = append(wrong, fmt.Errorf("sensor %d: %w", i+1, made.err))
+		}
+	}
+	return wrong
+}
