@@ -29,7 +29,7 @@ func (h *Handler) alerts(*request) (*result, error) {
 
 // exemplars answers that there are none: nothing that Weir stores has any.
 func (h *Handler) exemplars(r *request) (*result, error) {
-	if _, err := h.parse(r.get("query")); err != nil {
+	if _, err := h.parse(r.get("query"), 0); err != nil {
 		return nil, err
 	}
 	return &result{write: func(w *bufio.Writer) { _, _ = w.WriteString("[]") }}, nil
@@ -37,7 +37,7 @@ func (h *Handler) exemplars(r *request) (*result, error) {
 
 // format answers with the expression as it is written nicely.
 func (h *Handler) format(r *request) (*result, error) {
-	expression, err := h.parse(r.get("query"))
+	expression, err := h.parse(r.get("query"), 0)
 	if err != nil {
 		return nil, err
 	}

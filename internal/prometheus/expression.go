@@ -21,10 +21,14 @@ const (
 	// maxGrowth is how many times longer than the labels it is about an expression
 	// may make a label, as label_join and label_replace can.
 	maxGrowth = 4096
+
+	// maxSteps is how many steps all subqueries together may go through. The engine
+	// takes eight bytes for each before it looks at a sample.
+	maxSteps = 4 << 20
 )
 
-// parse reads an expression.
-func (h *Handler) parse(text string) (parser.Expr, error) {
+// parse reads an expression, which is to be evaluated over that many milliseconds.
+func (h *Handler) parse(text string, over int64) (parser.Expr, error) {
 	if len(text) > maxQuery {
 		return nil, badParameter("query", text, fmt.Sprintf("it is %d bytes long, at most %d are allowed", len(text), maxQuery))
 	}
@@ -35,7 +39,7 @@ func (h *Handler) parse(text string) (parser.Expr, error) {
 	if err != nil {
 		return nil, &failure{http.StatusBadRequest, "bad_data", "invalid parameter \"query\": " + err.Error()}
 	}
-	if err := bounded(expression, 0, 1); err != nil {
+	if err := new(bounds).check(expression, 0, 1, over); err != nil {
 		return nil, badParameter("query", text, err.Error())
 	}
 	return expression, nil
@@ -44,28 +48,45 @@ func (h *Handler) parse(text string) (parser.Expr, error) {
 var (
 	errDeep  = fmt.Errorf("it nests more than %d levels deep", maxDepth)
 	errGrows = errors.New("its label_join and label_replace could make labels thousands of times longer")
+	errSteps = fmt.Errorf("its subqueries go through more than %d million steps: take a shorter range or a longer step", maxSteps>>20)
 )
 
-// bounded walks down an expression at depth, with labels growing times longer above it.
-func bounded(node parser.Node, depth, growth int) error {
+// bounds counts what an expression would take.
+type bounds struct {
+	steps int64 // of subqueries
+}
+
+// check walks down an expression at depth, with labels growing times longer above
+// it, which is evaluated over that many milliseconds.
+func (b *bounds) check(node parser.Node, depth, growth int, over int64) error {
 	if depth > maxDepth {
 		return errDeep
 	}
-	if call, ok := node.(*parser.Call); ok {
-		switch call.Func.Name {
+	switch node := node.(type) {
+	case *parser.Call:
+		switch node.Func.Name {
 		case "label_join":
-			growth *= max(len(call.Args)-3, 1)
+			growth *= max(len(node.Args)-3, 1)
 		case "label_replace":
-			if text, ok := call.Args[2].(*parser.StringLiteral); ok {
+			if text, ok := node.Args[2].(*parser.StringLiteral); ok {
 				growth *= max(strings.Count(text.Val, "$"), 1)
 			}
 		}
 		if growth > maxGrowth {
 			return errGrows
 		}
+	case *parser.SubqueryExpr:
+		step := node.Step
+		if step == 0 {
+			step = subqueryStep
+		}
+		over += node.Range.Milliseconds()
+		if b.steps += over / max(step.Milliseconds(), 1); b.steps > maxSteps {
+			return errSteps
+		}
 	}
 	for child := range parser.ChildrenIter(node) {
-		if err := bounded(child, depth+1, growth); err != nil {
+		if err := b.check(child, depth+1, growth, over); err != nil {
 			return err
 		}
 	}

@@ -183,7 +183,7 @@ func classify(err error) *failure {
 // query answers an expression at one time.
 func (h *Handler) query(r *request) (*result, error) {
 	at := r.time("time", r.now)
-	options, err := h.options(r)
+	options, err := h.options(r, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (h *Handler) queryRange(r *request) (*result, error) {
 	case (end.UnixMilli()-start.UnixMilli())/step.Milliseconds() > maxPoints:
 		return nil, badParameter("step", r.get("step"), fmt.Sprintf("the range would have more than %d points per series: take a longer step", maxPoints))
 	}
-	options, err := h.options(r)
+	options, err := h.options(r, end.UnixMilli()-start.UnixMilli())
 	if err != nil {
 		return nil, err
 	}
@@ -217,15 +217,16 @@ func (h *Handler) queryRange(r *request) (*result, error) {
 	return h.run(r, q, err)
 }
 
-// options reads what both kinds of questions share and checks the expression.
-func (h *Handler) options(r *request) (promql.QueryOpts, error) {
+// options reads what both kinds of questions share and checks the expression, which
+// is to be evaluated over that many milliseconds.
+func (h *Handler) options(r *request, over int64) (promql.QueryOpts, error) {
 	text := r.get("query")
 	wanted := r.duration("lookback_delta", 0)
 	r.limit()
 	if r.err != nil {
 		return nil, r.err
 	}
-	expression, err := h.parse(text)
+	expression, err := h.parse(text, over)
 	if err != nil {
 		return nil, err
 	}
