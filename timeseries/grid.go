@@ -27,6 +27,8 @@ type Grid struct {
 	Initial bool
 
 	How Aggregation // what becomes of the raw slots in a longer one
+
+	Resolution Resolution // what to read, as Options say
 }
 
 // NewGrid lays the grid of the sampled step over the range start to end, in
@@ -35,8 +37,8 @@ type Grid struct {
 func NewGrid(s *Schema, start, end int64, o Options) Grid {
 	start, end = min(max(start, -latest), latest), min(max(end, -latest), latest)
 	end = max(start, end)
-	step := SampledStep(s.Step, start, end, int64(min(o.MaxPoints, MaxSlots)))
-	g := Grid{Start: floor(start, step), Step: step, RawStep: s.Step, How: o.Consolidation.of(s)}
+	step := o.Resolution.step(s.Step, SampledStep(s.Step, start, end, int64(min(o.MaxPoints, MaxSlots))))
+	g := Grid{Start: floor(start, step), Step: step, RawStep: s.Step, How: o.Consolidation.of(s), Resolution: o.Resolution}
 	g.End = floor(end, step)
 	g.Count = int((g.End - g.Start) / step)
 	if start == end {

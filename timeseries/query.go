@@ -35,6 +35,9 @@ type Options struct {
 	// Consolidation is what becomes of the raw points in a longer step. The largest
 	// and smallest of several series in one group are added up like their means.
 	Consolidation Consolidation
+	// Resolution is read wherever its data are kept, others where they are not. Points are
+	// no shorter than its slots.
+	Resolution Resolution
 }
 
 // Consolidation says how the raw points in a longer step become one.
@@ -78,7 +81,7 @@ type Result struct {
 	Series            []Series
 	Total             []float64   // point by point sum of all series (additional_series.total); NaN where all are
 	Statistics        *Statistics // of Total; nil when not wanted
-	SourceAggregation string      // the coarsest resolution that answered: "raw" until there are rollups
+	SourceAggregation string      // the coarsest resolution that answered: a Resolution: "raw" where there are no rollups
 }
 
 // Series is one metric of one group.

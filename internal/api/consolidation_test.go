@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/weirhq/weir/timeseries"
@@ -19,5 +20,18 @@ func TestConsolidation(t *testing.T) {
 	p := &parameters{values: url.Values{"consolidation": {"peak"}}}
 	if p.consolidation(); p.err == nil {
 		t.Error("peak was accepted")
+	}
+}
+
+func TestResolution(t *testing.T) {
+	for _, text := range []string{"", "raw", "1m", "1h", "1d"} {
+		p := &parameters{values: url.Values{"resolution": {text}}}
+		if got := p.resolution(); string(got) != text || p.err != nil {
+			t.Errorf("%q: %q (%v)", text, got, p.err)
+		}
+	}
+	p := &parameters{values: url.Values{"resolution": {"5m"}}}
+	if p.resolution(); p.err == nil || !strings.Contains(p.err.Error(), "want raw, 1m, 1h or 1d") {
+		t.Errorf("5m: %v", p.err)
 	}
 }

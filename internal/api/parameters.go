@@ -28,9 +28,9 @@ const (
 
 // What each endpoint understands. tag and group_by may be there many times.
 var (
-	totalParameters  = []string{"schema", "tag", "start", "end"}
-	queryParameters  = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation"}
-	topkParameters   = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation", "top", "series"}
+	totalParameters  = []string{"schema", "tag", "start", "end", "resolution"}
+	queryParameters  = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation", "resolution"}
+	topkParameters   = []string{"schema", "tag", "start", "end", "group_by", "points", "fill", "min_value", "stats", "initial_point", "consolidation", "resolution", "top", "series"}
 	seriesParameters = []string{"schema", "tag", "start", "end", "limit"}
 )
 
@@ -225,6 +225,16 @@ func (p *parameters) consolidation() timeseries.Consolidation {
 	}
 }
 
+// resolution is what is read of those in which series are kept.
+func (p *parameters) resolution() timeseries.Resolution {
+	text := p.get("resolution")
+	resolution, err := timeseries.ParseResolution(text)
+	if err != nil {
+		p.fail(badParameter("resolution", text, "want raw, 1m, 1h or 1d; leave the parameter out for what answers fastest"))
+	}
+	return resolution
+}
+
 // tags reads the filter: tag=NAME=VALUE, once per tag.
 func (p *parameters) tags(s *timeseries.Schema) timeseries.Tags {
 	tags := make(timeseries.Tags)
@@ -289,6 +299,7 @@ func (p *parameters) question(s *timeseries.Schema) (timeseries.Query, error) {
 	q.NoStatistics = !p.bool("stats", true)
 	q.InitialPoint = p.bool("initial_point", false)
 	q.Consolidation = p.consolidation()
+	q.Resolution = p.resolution()
 	q.Top = p.int("top", q.Top, 1, maxTop)
 	q.WithSeries = p.bool("series", false)
 	if p.err != nil {

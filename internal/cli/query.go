@@ -21,6 +21,7 @@ func queryCommand() *cobra.Command {
 	var q question
 	var points int
 	var groupBy []string
+	var consolidation, resolution string
 	var p promql
 	cmd := &cobra.Command{
 		Use:   "query [SCHEMA [TAG=VALUE ...]]",
@@ -70,6 +71,8 @@ are labels. --json then prints the answer as Prometheus would.`,
 			}
 			parameters.Set("points", strconv.Itoa(points))
 			set(parameters, "group_by", strings.Join(groupBy, ","))
+			set(parameters, "consolidation", consolidation)
+			set(parameters, "resolution", resolution)
 			if q.json {
 				return c.copyAnswer(cmd.Context(), out, "api/v1/query", parameters)
 			}
@@ -91,6 +94,8 @@ are labels. --json then prints the answer as Prometheus would.`,
 	q.register(cmd, "-1h", "now")
 	cmd.Flags().IntVar(&points, "points", 60, "points per series, at most 10000")
 	cmd.Flags().StringSliceVar(&groupBy, "group-by", nil, "tags whose values get series of their own")
+	cmd.Flags().StringVar(&consolidation, "consolidation", "", "mean, max or min of the raw points in a longer step, rather than what the schema says")
+	cmd.Flags().StringVar(&resolution, "resolution", "", "raw, 1m, 1h or 1d: read these wherever they are kept")
 	p.register(cmd)
 	return cmd
 }

@@ -72,6 +72,18 @@ func TestOptions(t *testing.T) {
 	total(func(*Question) {}, false)
 	total(func(q *Question) { q.Options.KeepTotal = true }, true)
 
+	// Points as long as the slots of the resolution that is asked for (target_aggregation).
+	var q Question
+	for target, step := range map[string]int64{`"1h"`: 3600, `"raw"`: 300, `"2h"`: 300, "null": 300} {
+		text := fmt.Sprintf(`{"schema": "host:score", "tags": {"ifid": 1, "host": "a"}, "epoch_begin": %d, "epoch_end": %d, "target_aggregation": %s}`, start, start+7200, target)
+		if err := json.Unmarshal([]byte(text), &q); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := f.Query(t.Context(), q); err != nil || a.Step != step || a.SourceAggregation != "raw" {
+			t.Errorf("target_aggregation %s: %+v, %v", target, a, err)
+		}
+	}
+
 	// The largest raw point of every step (R34), beside the mean.
 	a := ask(t, f, start+1500, func(q *Question) { q.WithMax, q.Options.MaxPoints = true, 2 })
 	if diff := cmp.Diff(map[string]any{"total": Points{2, 4.5}, "max": Points{3, 5}}, a.Additional); diff != "" {

@@ -63,6 +63,7 @@ type questionJSON struct {
 	Points loose     `json:"num_points"`
 	All    bool      `json:"unlimited_top"`
 	Peaks  bool      `json:"with_max"`
+	Target string    `json:"target_aggregation"`
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -84,6 +85,7 @@ func (q *Question) UnmarshalJSON(text []byte) error {
 	if in.Top != nil {
 		o.Top = int(in.Top.whole())
 	}
+	o.Resolution, _ = timeseries.ParseResolution(in.Target) // of another name there are no data: the driver's choice
 	q.NumPoints, q.Unlimited, q.WithMax = int(in.Points.whole()), in.All, in.Peaks
 	return nil
 }

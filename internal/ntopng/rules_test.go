@@ -97,6 +97,7 @@ func TestR30b_NoData(t *testing.T) {
 		refused(t, h, "GET", path+"?ts_schema=host:ndpi&ts_query=ifid:1&epoch_begin=soon", "", `cannot use epoch_begin="soon": a whole number is needed`)
 		refused(t, h, "GET", path+"?ts_schema=host:ndpi&ts_query=ifid:1&epoch_end=nan", "", `cannot use epoch_end="nan": a whole number is needed`)
 		refused(t, h, "GET", path+"?ts_schema=host:ndpi&ts_query=ifid:1&limit=all", "", `cannot use limit="all": a whole number is needed`)
+		refused(t, h, "GET", path+"?ts_schema=host:ndpi&ts_query=ifid:1&ts_aggregation=5m", "", `cannot use ts_aggregation="5m": raw, 1m, 1h or 1d is needed`)
 		refused(t, h, "GET", path+"?ts_schema=%zz", "", `cannot use the query "ts_schema=%zz": invalid URL escape "%zz"`)
 	}
 }
@@ -333,4 +334,15 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%d %s: %v", w.Code, w.Body, err)
 		}
 	})
+}
+
+// R35: ts_aggregation names the resolution that is read; points are no shorter than its slots.
+func TestR35_Aggregation(t *testing.T) {
+	h := open(t)
+	for _, path := range seriesPaths {
+		for aggregation, step := range map[string]string{"": "300", "raw": "300", "1m": "300", "1h": "3600", "1d": "86400"} {
+			reads(t, h, path+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:DNS&epoch_begin=1795310100&epoch_end=1795311600&ts_aggregation="+aggregation,
+				step, "rsp", "metadata", "epoch_step")
+		}
+	}
 }

@@ -31,7 +31,13 @@ func (h *Handler) question(p *parameters) (front.Question, error) {
 	q.Options.MaxPoints = int(min(max(limit, 1), maxLimit))
 	q.Options.InitialPoint = p.flag("initial_point")
 	q.Options.WithSeries = true
-	return q, err
+	if err != nil {
+		return q, err
+	}
+	if q.Options.Resolution, err = timeseries.ParseResolution(p.values["ts_aggregation"]); err != nil {
+		return q, &problem{fmt.Sprintf("cannot use ts_aggregation=%.100q: raw, 1m, 1h or 1d is needed", p.values["ts_aggregation"])}
+	}
+	return q, nil
 }
 
 // whole refuses a question that does not say of which interface (R30), unless its schema

@@ -2,6 +2,7 @@ package store
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/weirhq/weir/internal/store/block"
@@ -63,12 +64,33 @@ func (r *reading) forPoints(g timeseries.Grid, limit int64) []source {
 			divided = append(divided, s)
 		}
 	}
-	return append(append(sources, r.points()), divided...)
+	return prefer(append(append(sources, r.points()), divided...), g.Resolution)
+}
+
+// prefer puts the source that was asked for first; the others say what it does not know.
+func prefer(sources []source, want timeseries.Resolution) []source {
+	if want == timeseries.AnyResolution {
+		return sources
+	}
+	for i, s := range sources {
+		if s.resolution() == want {
+			return slices.Insert(slices.Delete(sources, i, i+1), 0, s)
+		}
+	}
+	return sources
+}
+
+func (s *source) resolution() timeseries.Resolution {
+	if s.tier == nil {
+		return timeseries.Raw
+	}
+	return tierName(s.tier.Step)
 }
 
 // forVolume are the sources of a volume over (start, end]: the longest slots that lie
 // in it as a whole, the points, and slots at the edges where the points are gone.
-func (r *reading) forVolume(start, end, limit int64) []source {
+func (r *reading) forVolume(q *timeseries.Query, limit int64) []source {
+	start, end := q.Start, q.End
 	var sources, edges []source
 	for i := range r.tiers {
 		s := r.slots(i, limit)
@@ -77,7 +99,7 @@ func (r *reading) forVolume(start, end, limit int64) []source {
 		s.high = min(s.high, max(end, 0)/s.tier.Step*s.tier.Step)
 		sources = append([]source{s}, sources...)
 	}
-	return append(append(sources, r.points()), edges...)
+	return append(prefer(append(sources, r.points()), q.Resolution), edges...)
 }
 
 // forSamples are the sources of samples: the points, and what the shortest slots know of them.
@@ -407,12 +429,16 @@ func (r *reading) tierVolumes(seg segment, want []int, schema *timeseries.Schema
 		for k, number := range rows.times {
 			age := rows.columns[0][k]
 			at := (number+1)*seg.tier.Step - int64(age)
-			if _, ok := rows.kind(1, k, schema.Type); !ok || age != age || at <= seg.after || at > seg.through {
+			if _, ok := rows.kind(1, k, schema.Type); !ok || age != age || at > seg.through {
 				continue
 			}
 			for m := range metrics {
 				c := rows.columns[2+3*m:]
-				sums[m].slots(schema, c[0][k], c[1][k], c[2][k])
+				if at > seg.after {
+					sums[m].slots(schema, c[0][k], c[1][k], c[2][k])
+				} else if last := c[1][k]; last == last { // what the next increment begins at
+					sums[m].last = last
+				}
 			}
 		}
 		return nil

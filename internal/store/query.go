@@ -145,9 +145,9 @@ func (d *database) coarsest(sel *selection, g timeseries.Grid) string {
 		}
 	}
 	if step == 0 {
-		return "raw"
+		return string(timeseries.Raw)
 	}
-	return tierName(step)
+	return string(tierName(step))
 }
 
 // fit makes the parts of the selection as small as it takes for the points of one to

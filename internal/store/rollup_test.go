@@ -166,9 +166,25 @@ func (r *reference) check(t *testing.T, what string, s timeseries.Driver, q time
 			integrals[host] += timeseries.Integral(q.Schema, at.times, at.values[m], q.Start, q.End)
 		}
 	}
-	got, err := s.Total(bg, q)
-	if err != nil || !maps.Equal(got, total) {
-		t.Errorf("%s: total %v (%v), want %v", what, got, err, total)
+	for _, q.Resolution = range []timeseries.Resolution{timeseries.Raw, timeseries.ByMinute, timeseries.ByHour, timeseries.ByDay, timeseries.AnyResolution} {
+		got, err := s.Total(bg, q)
+		if err != nil || !maps.Equal(got, total) {
+			t.Errorf("%s: total %v (%v) by %q, want %v", what, got, err, q.Resolution, total)
+		}
+		q.MaxPoints, q.Top = int((q.End-q.Start)/day), 3
+		r.checkPoints(t, what, s, q, found)
+		top, err := s.TopK(bg, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(top.Items) != min(len(found), 3) {
+			t.Fatalf("%s: topk by %q has %d items", what, q.Resolution, len(top.Items))
+		}
+		for _, item := range top.Items {
+			if host := item.Tags["host"]; item.Value != integrals[host] {
+				t.Errorf("%s: topk by %q: %s is %v, want %v", what, q.Resolution, host, item.Value, integrals[host])
+			}
+		}
 	}
 	for _, step := range []int64{3600, 7200, day} {
 		for how := timeseries.BySchema; how <= timeseries.ByMin; how++ {
@@ -176,38 +192,96 @@ func (r *reference) check(t *testing.T, what string, s timeseries.Driver, q time
 				continue // the mean of raw slots is not kept beside the last one
 			}
 			q.MaxPoints, q.Consolidation = int((q.End-q.Start)/step), how
-			grid := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
-			group := timeseries.Group{Data: newPoints(len(q.Schema.Metrics), grid.Count)}
-			for _, at := range found {
-				for m := range q.Schema.Metrics {
-					timeseries.AddPoints(group.Data[m], grid.Slots(nil, q.Schema, at.times, at.values[m]))
-				}
-			}
-			want := timeseries.Assemble(q, grid, []timeseries.Group{group})
-			got, err := s.Query(bg, q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range want.Series {
-				for k, v := range want.Series[i].Data {
-					if g := got.Series[i].Data[k]; !near(g, v) && (g == g || v == v) {
-						t.Fatalf("%s: step %d, consolidation %d, %s[%d], hour %d: got %v, want %v", what, step, how, want.Series[i].Label, k, (grid.Start+int64(k)*grid.Step-epoch)/3600, g, v)
-					}
-				}
-			}
+			r.checkPoints(t, what, s, q, found)
 		}
 	}
-	q.MaxPoints, q.Consolidation, q.Top = 30, timeseries.BySchema, 3
-	top, err := s.TopK(bg, q)
+}
+
+// checkPoints asks for the points of found, added up.
+func (r *reference) checkPoints(t *testing.T, what string, s timeseries.Driver, q timeseries.Query, found map[string]*rows) {
+	t.Helper()
+	grid := timeseries.NewGrid(q.Schema, q.Start, q.End, q.Options)
+	group := timeseries.Group{Data: newPoints(len(q.Schema.Metrics), grid.Count)}
+	for _, at := range found {
+		for m := range q.Schema.Metrics {
+			timeseries.AddPoints(group.Data[m], grid.Slots(nil, q.Schema, at.times, at.values[m]))
+		}
+	}
+	want := timeseries.Assemble(q, grid, []timeseries.Group{group})
+	got, err := s.Query(bg, q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(top.Items) != min(len(found), 3) {
-		t.Fatalf("%s: topk has %d items", what, len(top.Items))
+	for i := range want.Series {
+		for k, v := range want.Series[i].Data {
+			if g := got.Series[i].Data[k]; !near(g, v) && (g == g || v == v) {
+				t.Fatalf("%s: step %d, resolution %q, consolidation %d, %s[%d], hour %d: got %v, want %v", what, grid.Step, q.Resolution, q.Consolidation,
+					want.Series[i].Label, k, (grid.Start+int64(k)*grid.Step-epoch)/3600, g, v)
+			}
+		}
 	}
-	for _, item := range top.Items {
-		if host := item.Tags["host"]; item.Value != integrals[host] {
-			t.Errorf("%s: topk %s is %v, want %v", what, host, item.Value, integrals[host])
+}
+
+// A question may name the resolution that is read; where its data are gone, or never
+// were, others answer (target_aggregation, sections 1.5 and 8.3).
+func TestR35TargetAggregation(t *testing.T) {
+	schema := &timeseries.Schema{Name: "t:counter", Step: 300, Tags: []string{"host"}, Metrics: []string{"in"}}
+	s := newTestStore(t, func(s *Store) { s.limits.retention = 5 * 24 * time.Hour })
+	s.clock.set(epoch + 30*day)
+	month(schema, 1, func(points []timeseries.Point) {
+		s.clock.set(points[len(points)-1].Time)
+		s.append(points...)
+	})
+	s.clock.set(epoch + 30*day)
+	check := func(when string, resolution timeseries.Resolution, start, end, step int64, source string) {
+		t.Helper()
+		q := query(schema, nil, start, end)
+		q.Resolution, q.MaxPoints = resolution, 10_000
+		r, err := s.Query(bg, q)
+		if err != nil || r.SourceAggregation != source || r.Step != step {
+			t.Errorf("%s: asked for %q: %v, source %q, want %q; step %d, want %d", when, resolution, err, r.SourceAggregation, source, r.Step, step)
+		}
+		top, err := s.TopK(bg, q)
+		if err != nil || top.SourceAggregation != source || top.Step != step {
+			t.Errorf("%s: topk, asked for %q: %v, source %q, want %q; step %d, want %d", when, resolution, err, top.SourceAggregation, source, top.Step, step)
+		}
+	}
+	check("no slots", timeseries.ByHour, 0, 29*day, 3600, "raw")
+	s.rollUp()
+	for resolution, want := range map[timeseries.Resolution]struct {
+		step   int64
+		source string
+	}{
+		timeseries.AnyResolution: {300, "raw"}, timeseries.Raw: {300, "raw"}, timeseries.ByMinute: {300, "raw"},
+		timeseries.ByHour: {3600, "1h"}, timeseries.ByDay: {day, "1d"},
+	} {
+		check("with slots", resolution, 0, 29*day, want.step, want.source)
+	}
+	if err := s.DeleteOld(bg, epoch+30*day); err != nil {
+		t.Fatal(err)
+	}
+	check("points gone", timeseries.Raw, 0, 20*day, 300, "1h")
+	check("points gone", timeseries.Raw, 26*day, 29*day, 300, "raw")
+	check("points gone", timeseries.ByDay, 0, 29*day, day, "1d")
+}
+
+// The first increment of a range begins at the last value before it, of which only a slot
+// in the same block tells any more.
+func TestTotalLeadsFromSlots(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.retention = 4 * 24 * time.Hour })
+	schema := &timeseries.Schema{Name: "t:counter", Step: 60, Tags: []string{"host"}, Metrics: []string{"in"}}
+	s.clock.set(epoch)
+	s.feed(schema, []string{"a"}, 60, 5)
+	s.clock.set(epoch + 3*day)
+	s.feed(schema, []string{"a"}, 3*day, 7)
+	s.clock.set(epoch + 6*day)
+	if err := s.DeleteOld(bg, s.clock.t); err != nil {
+		t.Fatal(err)
+	}
+	for _, start := range []int64{30, day, 2 * day} {
+		want := map[string]float64{"in": 2}
+		if got, err := s.Total(bg, query(schema, nil, start, 6*day)); err != nil || !maps.Equal(got, want) {
+			t.Errorf("total from second %d on: %v, %v, want %v", start, got, err, want)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package store
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/weirhq/weir/timeseries"
@@ -121,15 +121,15 @@ func (sc *schema) late() int64 {
 }
 
 // tierName is what a tier is called in answers: 1m, 1h, 1d.
-func tierName(step int64) string {
+func tierName(step int64) timeseries.Resolution {
+	unit := "s"
 	switch {
 	case step%86_400 == 0:
-		return fmt.Sprintf("%dd", step/86_400)
+		step, unit = step/86_400, "d"
 	case step%3600 == 0:
-		return fmt.Sprintf("%dh", step/3600)
+		step, unit = step/3600, "h"
 	case step%60 == 0:
-		return fmt.Sprintf("%dm", step/60)
-	default:
-		return fmt.Sprintf("%ds", step)
+		step, unit = step/60, "m"
 	}
+	return timeseries.Resolution(strconv.FormatInt(step, 10) + unit)
 }

@@ -121,7 +121,7 @@ func (r *reading) volumes(w *partScratch, q *timeseries.Query) ([]volume, error)
 	}
 	return volumes, r.groups(r.all, func(want []int, limit int64) error {
 		var first int64 // up to where what was before the first segment lies
-		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q.Start, q.End, limit)) {
+		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q, limit)) {
 			var before int64
 			var err error
 			if seg.tier != nil {

@@ -72,6 +72,9 @@ func options(q *timeseries.Query) *lua.Table {
 	t.Set("with_series", q.WithSeries)
 	t.Set("keep_nan", q.KeepNaN)
 	t.Set("keep_total", q.KeepTotal)
+	if q.Resolution != timeseries.AnyResolution {
+		t.Set("target_aggregation", string(q.Resolution))
+	}
 	t.Set("no_timeout", false)
 	return t
 }
