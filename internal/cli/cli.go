@@ -37,7 +37,7 @@ and 2 when its arguments or the configuration are wrong.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), statsdCommand(), checkCommand(), versionCommand())
+	root.AddCommand(runCommand(), statsdCommand(), statsdProxyCommand(), checkCommand(), versionCommand())
 	root.AddCommand(queryCommand(), topkCommand(), seriesCommand(), topCommand(), flowCommand(), queueCommand(), doctorCommand())
 	root.AddCommand(scriptCommand(), scriptHostCommand(), inventoryCommand(), botCommand())
 	root.SetArgs(args)
