@@ -96,8 +96,8 @@ func open(t testing.TB, cfg Config) delivered {
 	return delivered{d, registry.Ledger("remote.influxdb", "points")}
 }
 
-// The contract of drivers, with a real server.
-func TestInfluxd(t *testing.T) {
+// R33: line protocol written to a real server is read back as the contract of drivers asks for.
+func TestR33_Influxd(t *testing.T) {
 	address := startInfluxd(t)
 	n := 0
 	drivertest.Run(t, func(t *testing.T) drivertest.Driver {

@@ -23,7 +23,8 @@ var (
 	odd     = &timeseries.Schema{Name: "a,b:c=d", Step: 60, Tags: []string{"t g", "tags"}, Metrics: []string{"m,1"}, Packed: "tags"}
 )
 
-func TestLines(t *testing.T) {
+// R33: what points look like in line protocol.
+func TestR33_Lines(t *testing.T) {
 	for want, p := range map[string]timeseries.Point{
 		"host:traffic,ifid=1,host=10.0.0.1 sent=600,rcvd=1200.5 1795310100":                   {Schema: traffic, Time: 1795310100, Tags: []string{"1", "10.0.0.1"}, Values: []float64{600, 1200.5}},
 		"host:traffic,ifid=1 rcvd=1e+300 0":                                                   {Schema: traffic, Tags: []string{"1", ""}, Values: []float64{math.NaN(), 1e300}},

@@ -100,8 +100,9 @@ func openServer(t testing.TB, server *Server) delivered {
 	return delivered{d, registry.Ledger("remote.prometheus", "points")}
 }
 
-// The contract of drivers, with a real server.
-func TestPrometheus(t *testing.T) {
+// R33: points written to a real server by remote write are read back as raw samples, and
+// rates, totals and rankings made of them are what the contract of drivers asks for.
+func TestR33_Prometheus(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) drivertest.Driver {
 		d := open(t, startPrometheus(t, takesLate))
 		t.Cleanup(func() {
