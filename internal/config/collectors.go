@@ -24,6 +24,7 @@ type Collector struct {
 	TCP  []TCPTarget
 	Ping Ping
 	SNMP SNMP
+	Exec Exec
 
 	Exporters []FlowExporter // of netflow
 	Suggest   bool           // exporters that are unknown to the inventory
@@ -42,6 +43,7 @@ var collectorKinds = []collectorKind{
 	{"tcp", "TCP connections: whether something answers, and how long it takes. See [collectors](collectors.md#tcp).", tcpTargetOptions, tcpDevices},
 	{"ping", "ICMP echoes: how many are answered, and how fast. See [collectors](collectors.md#ping).", pingOptions, pingDevices},
 	{"snmp", "Devices over SNMP: values, rates of counters, whole tables, and what expressions make of them. See [collectors](collectors.md#snmp).", snmpOptions, snmpDevices},
+	{"exec", "Commands that check something, such as Nagios plugins: the exit code, the time, and the performance data. See [collectors](collectors.md#commands).", execOptions, execDevices},
 	{"netflow", "Summaries of the flow records that `sources.netflow` takes in: bytes of each exporter by interface, address, protocol and port. See [collectors](collectors.md#netflow).", netflowOptions, netflowDevices},
 }
 
@@ -198,6 +200,9 @@ func (c *Config) checkCollectors(d *decoder) {
 			d.complain(path, "cannot use "+path+": the interval "+FormatDuration(of.Interval)+" is not a whole number of seconds")
 		}
 		if reason := of.checkPing(); reason != "" {
+			d.complain(path, "cannot use "+path+": "+reason)
+		}
+		for _, reason := range of.checkExec() {
 			d.complain(path, "cannot use "+path+": "+reason)
 		}
 		for _, reason := range of.checkSNMP() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/bot"
+	"github.com/weirhq/weir/internal/bot/exec"
 	"github.com/weirhq/weir/internal/bot/netflow"
 	"github.com/weirhq/weir/internal/bot/ping"
 	"github.com/weirhq/weir/internal/bot/probe"
@@ -44,6 +46,7 @@ var botMakers = map[string]func(config.Collector) bot.Bot{
 	"http": func(config.Collector) bot.Bot { return probe.HTTP{} },
 	"tcp":  func(config.Collector) bot.Bot { return probe.TCP{} },
 	"ping": func(config.Collector) bot.Bot { return ping.New() },
+	"exec": func(c config.Collector) bot.Bot { return exec.New(commandsOf(c)) },
 }
 
 // house is what there is in the daemon for bots.
@@ -117,6 +120,14 @@ func makeNetflowBot(in house, entry config.Collector) (bot.Bot, []part) {
 		known = in.inventory
 	}
 	return netflow.New(flows, known, int64(entry.Account), in.log.With("collector", entry.Name)), nil
+}
+
+// commandsOf are those that the bot exec may run.
+func commandsOf(c config.Collector) (all []exec.Command) {
+	for _, command := range slices.Concat(c.Exec.Targets, c.Exec.Commands) {
+		all = append(all, exec.Command(command))
+	}
+	return all
 }
 
 // aligned lets jobs begin at multiples of the interval when that is wanted.
