@@ -38,8 +38,10 @@ type program struct {
 }
 
 var (
-	reference = sync.OnceValues(installReference)
-	weir      = sync.OnceValues(buildWeir)
+	reference = sync.OnceValues(func() (program, error) {
+		return installReference("statsd-"+referenceVersion, "stats.js", "statsd@"+referenceVersion)
+	})
+	weir = sync.OnceValues(func() (program, error) { return buildWeir("statsd") })
 )
 
 // buildDirectory is where TestMain has the binary built.
@@ -61,15 +63,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// installReference installs the npm package into the user's cache, once.
-func installReference() (program, error) {
+// installReference installs npm packages into a directory of the user's cache, once, and returns the
+// script of statsd that was asked for.
+func installReference(name, main string, packages ...string) (program, error) {
 	const advice = "install Node.js and npm (Debian: apt-get install nodejs npm) and let npm reach its registry, or run make deps-test"
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return program{}, fmt.Errorf("no place for the reference daemon: %w", err)
 	}
-	directory := filepath.Join(cache, "weir-test", "statsd-"+referenceVersion)
-	script := filepath.Join(directory, "node_modules", "statsd", "stats.js")
+	directory := filepath.Join(cache, "weir-test", name)
+	script := filepath.Join(directory, "node_modules", "statsd", main)
 	p := program{"statsd " + referenceVersion, []string{"node", script}}
 	if _, err := os.Stat(script); err == nil {
 		return p, nil
@@ -84,7 +87,8 @@ func installReference() (program, error) {
 	defer os.RemoveAll(fresh)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--omit=optional", "--prefix", fresh, "statsd@"+referenceVersion)
+	options := []string{"install", "--no-audit", "--no-fund", "--omit=optional", "--prefix", fresh}
+	install := exec.CommandContext(ctx, "npm", append(options, packages...)...)
 	if out, err := install.CombinedOutput(); err != nil {
 		return program{}, fmt.Errorf("cannot install the reference daemon with %q: %w\n%s\n%s", install, err, out, advice)
 	}
@@ -95,13 +99,13 @@ func installReference() (program, error) {
 }
 
 // buildWeir builds the binary without the race detector: this test is about what it says.
-func buildWeir() (program, error) {
+func buildWeir(command string) (program, error) {
 	binary := filepath.Join(buildDirectory, "weir")
 	build := exec.Command("go", "build", "-o", binary, "github.com/weirhq/weir/cmd/weir")
 	if out, err := build.CombinedOutput(); err != nil {
 		return program{}, fmt.Errorf("cannot build weir: %w\n%s", err, out)
 	}
-	return program{"weir", []string{binary, "statsd"}}, nil
+	return program{"weir", []string{binary, command}}, nil
 }
 
 // daemon is a running program with a Graphite server of its own.
