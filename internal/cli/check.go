@@ -21,8 +21,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Say what is wrong with a configuration, and start nothing",
 		Long: `Read a configuration and the files it names (tokens, certificates) as weir run
-does, load the scripts of connectors, monitors and timeseries drivers, each in a process of its own and
-without calling init, onload or new, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN, and
+does, load the scripts of connectors, monitors, timeseries drivers and collectors, each in a process of its own and
+without calling init, onload, new or jobs, and start nothing. Every mistake is printed with its place, FILE:LINE:COLUMN, and
 what is left out of the configuration as a warning.
 
 The exit code is 0 when the configuration is fine and 2 when it is not.`,
@@ -58,6 +58,9 @@ The exit code is 0 when the configuration is fine and 2 when it is not.`,
 				}
 			}
 			if err := inspectDrivers(cmd.Context(), cfg); err != nil {
+				return err
+			}
+			if err := inspectCollectors(cmd.Context(), cfg); err != nil {
 				return err
 			}
 			return summarize(cmd.OutOrStdout(), file, cfg, found, slices.Concat(monitors...))

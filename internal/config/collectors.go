@@ -22,6 +22,7 @@ type Collector struct {
 
 	HTTP []HTTPTarget
 	TCP  []TCPTarget
+	Lua  LuaCollector
 	Ping Ping
 	SNMP SNMP
 	Exec Exec
@@ -44,12 +45,13 @@ var collectorKinds = []collectorKind{
 	{"ping", "ICMP echoes: how many are answered, and how fast. See [collectors](collectors.md#ping).", pingOptions, pingDevices},
 	{"snmp", "Devices over SNMP: values, rates of counters, whole tables, and what expressions make of them. See [collectors](collectors.md#snmp).", snmpOptions, snmpDevices},
 	{"exec", "Commands that check something, such as Nagios plugins: the exit code, the time, and the performance data. See [collectors](collectors.md#commands).", execOptions, execDevices},
+	{"lua", "A script that says what there is to do, and does it. See [collectors](collectors.md#lua).", luaCollectorOptions, luaDevices},
 	{"netflow", "Summaries of the flow records that `sources.netflow` takes in: bytes of each exporter by interface, address, protocol and port. See [collectors](collectors.md#netflow).", netflowOptions, netflowDevices},
 }
 
 // newCollector is an entry of which nothing is given.
 func newCollector() Collector {
-	return Collector{Interval: time.Minute, Ping: newPing(), SNMP: newSNMP()}
+	return Collector{Interval: time.Minute, Lua: newLuaCollector(), Ping: newPing(), SNMP: newSNMP()}
 }
 
 // NewCollector is an entry of a kind with its defaults, which takes everything from elsewhere.
@@ -199,6 +201,9 @@ func (c *Config) checkCollectors(d *decoder) {
 		if of.Interval%time.Second != 0 {
 			d.complain(path, "cannot use "+path+": the interval "+FormatDuration(of.Interval)+" is not a whole number of seconds")
 		}
+		if reason := of.checkLua(); reason != "" {
+			d.complain(path, "cannot use "+path+": "+reason)
+		}
 		if reason := of.checkPing(); reason != "" {
 			d.complain(path, "cannot use "+path+": "+reason)
 		}
@@ -215,7 +220,7 @@ func (c *Config) checkCollectors(d *decoder) {
 			}
 			seen[device.Name] = true
 		}
-		if len(seen) == 0 && !of.Inventory {
+		if len(seen) == 0 && !of.Inventory && of.Kind != LuaKind {
 			d.complain(path, "cannot use "+path+": it has no targets, and inventory is not true, so there is nothing to poll")
 		}
 	}

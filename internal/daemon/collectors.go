@@ -62,6 +62,7 @@ type house struct {
 // houseBots make bots that live on what else is in the daemon, with the parts they need; one line for each kind.
 var houseBots = map[string]func(house, config.Collector) (bot.Bot, []part){
 	"netflow": makeNetflowBot,
+	"lua":     makeLuaBot,
 	"snmp":    makeSNMPBot,
 }
 
