@@ -166,6 +166,9 @@ func (s *server) guard(next http.Handler, password string) http.Handler {
 		shown, ok := strings.CutPrefix(header, "Bearer ")
 		if !ok {
 			shown, ok = strings.CutPrefix(header, "Token ")
+			if user, password, both := strings.Cut(shown, ":"); both && user != "" && shown != s.Token {
+				shown = password // version 2 of InfluxDB's clients, told to write to version 1
+			}
 		}
 		if !ok {
 			_, shown, ok = r.BasicAuth()
@@ -177,7 +180,12 @@ func (s *server) guard(next http.Handler, password string) http.Handler {
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Add("WWW-Authenticate", `Bearer realm="weir"`)
 			w.Header().Add("WWW-Authenticate", `Basic realm="weir"`)
-			writeError(w, &Error{http.StatusUnauthorized, "unauthorized", "a token is needed: send the header Authorization: Bearer TOKEN"})
+			const kind, reason = "unauthorized", "a token is needed: send the header Authorization: Bearer TOKEN"
+			writeJSON(w, http.StatusUnauthorized, struct {
+				Error
+				Code string `json:"code"` // and message are where version 2 of InfluxDB has them
+				Text string `json:"message"`
+			}{Error{http.StatusUnauthorized, kind, reason}, kind, reason})
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -508,6 +508,12 @@ func TestEndpoints(t *testing.T) {
 			r.Header.Set("Authorization", authorization)
 		}
 		d.handler.ServeHTTP(w, r)
+		if w.Code == http.StatusUnauthorized {
+			const text = `"a token is needed: send the header Authorization: Bearer TOKEN"`
+			if got := strings.TrimSpace(w.Body.String()); got != `{"kind":"unauthorized","error":`+text+`,"code":"unauthorized","message":`+text+`}` {
+				t.Errorf("%s %s %q: %s", method, path, authorization, got)
+			}
+		}
 		if w.Code != want {
 			t.Errorf("%s %s %q: status %d, want %d: %s", method, path, authorization, w.Code, want, w.Body)
 		}
@@ -518,6 +524,9 @@ func TestEndpoints(t *testing.T) {
 	f("POST", "/write?u=s3cret&p=x", "", 401)
 	f("POST", "/write?p=s3cret", "Bearer x", 401)
 	f("POST", "/write", "Token s3cret", 200)
+	f("POST", "/write", "Token anyone:s3cret", 200) // version 2 of InfluxDB's clients, writing to version 1
+	f("POST", "/write", "Token s3cret:x", 401)
+	f("POST", "/write", "Token :s3cret", 401)
 	f("POST", "/write", "Bearer s3cret", 200)
 	f("POST", "/write", "Basic dTpzM2NyZXQ=", 200) // u:s3cret
 	f("GET", "/plain?p=s3cret", "", 401)

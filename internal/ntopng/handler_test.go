@@ -22,8 +22,12 @@ import (
 // start is the time of the first points: that of the worked example (section 5.3).
 const start = 1795310100
 
+// oddHost has what means something in a parameter, in JSON and in the languages of stores.
+const oddHost = `O'Neil, "x"=1,\é/`
+
 // open returns a Handler over the points of the worked example, TLS ten times as much as
-// DNS, in which it is an hour after start.
+// DNS, in which it is an hour after start, and
+// over those of oddHost.
 func open(t *testing.T) *Handler {
 	t.Helper()
 	log, registry, driver := slog.New(slog.DiscardHandler), telemetry.NewRegistry(), new(memory.Driver)
@@ -36,6 +40,7 @@ func open(t *testing.T) *Handler {
 			points = append(points, timeseries.Point{Schema: schema, Time: start + 300*int64(i), Tags: []string{"1", "10.0.0.9", protocol},
 				Values: []float64{factor * float64(i), 2 * factor * float64(i)}})
 		}
+		points = append(points, timeseries.Point{Schema: schema, Time: start + 300*int64(i), Tags: []string{"7", oddHost, "DNS"}, Values: []float64{3000 * float64(i), 0}})
 	}
 	if err := driver.Append(t.Context(), points); err != nil {
 		t.Fatal(err)

@@ -118,16 +118,22 @@ func (p *parameters) flag(name string) bool {
 	return p.values[name] == "true" || p.values[name] == "1"
 }
 
-// tags reads ts_query: tag:value,tag:value. Values may hold colons.
+// tags reads ts_query: tag:value,tag:value. Values may hold colons, and commas as long
+// as no colon comes after them: what has none goes on with the value before.
 func (p *parameters) tags() (timeseries.Tags, error) {
 	tags := make(timeseries.Tags)
 	text := p.values["ts_query"]
 	if text == "" {
 		return tags, nil
 	}
+	last := ""
 	for item := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(item, ":")
-		if !ok || name == "" {
+		if !ok && last != "" {
+			tags[last] += "," + item
+			continue
+		}
+		if last = name; !ok || name == "" {
 			return nil, &problem{fmt.Sprintf("cannot use %.100q of ts_query: tag:value,tag:value is needed", item)}
 		}
 		tags[name] = value

@@ -129,6 +129,9 @@ func TestR31_SharedShape(t *testing.T) {
 	reads(t, h, pathV1+short, "[10,null,null]", "rsp", "series", 0, "data")
 	reads(t, h, pathV2+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:DNS&epoch_begin=1795310700&epoch_end=1795311600&initial_point=true", "4", "rsp", "count")
 	reads(t, h, pathV2+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:DNS&epoch_begin=1795310700&epoch_end=1795311600&initial_point=0", "3", "rsp", "count")
+	// A comma is part of a value when no tag follows it (section 9).
+	reads(t, h, pathV2+"?ts_schema=host:ndpi&ts_query="+url.QueryEscape("ifid:7,host:"+oddHost+",protocol:DNS")+"&epoch_begin=1795310100&epoch_end=1795310700", "[10,10]", "rsp", "series", 0, "data")
+	refused(t, h, "GET", pathV2+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:a,b=c,:d", "", `cannot use ":d" of ts_query: tag:value,tag:value is needed`)
 	// Without a range it is the last hour.
 	reads(t, h, pathV2+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:DNS", "1795310100", "rsp", "start")
 	reads(t, h, pathV2+"?ts_schema=host:ndpi&ts_query=ifid:1,host:10.0.0.9,protocol:DNS", "1795313700", "rsp", "end")
