@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
+	"github.com/weirhq/weir/internal/statsd/prometheus"
 	"github.com/weirhq/weir/internal/statsd/repeater"
 )
 
@@ -70,10 +71,12 @@ type StatsD struct {
 
 // Backend is one entry of statsd.backends.
 type Backend struct {
-	Kind     string // "store", "graphite", "console" or "repeater"; the field of that name counts
+	Kind     string // "store", "graphite" and so on; the field of that name counts
 	Graphite graphite.Config
 	Console  console.Config
 	Repeater repeater.Config
+
+	Prometheus prometheus.Config
 }
 
 // Default is what weir run does without a file.
@@ -174,13 +177,14 @@ func (c *Config) check(d *decoder) {
 	c.checkEvents(d)
 	c.checkFlows(d)
 	c.checkGraphite(d)
+	c.checkOutputs(d)
 	only := make(map[string]bool) // kinds that write to one place wherever they are configured
 	for i, b := range c.StatsD.Backends {
 		path := index("statsd.backends", i)
 		switch {
 		case b.Kind == "store" && !c.Keeps():
 			d.complain(path, `cannot use "store" for `+path+`: timeseries.write names no driver; write one there, for example store`)
-		case (b.Kind == "store" || b.Kind == "console") && only[b.Kind]:
+		case (b.Kind == "store" || b.Kind == "console" || b.Kind == "prometheus") && only[b.Kind]:
 			d.complain(path, "cannot use "+quote(b.Kind)+" for "+path+": an entry before it is the same")
 		}
 		only[b.Kind] = true

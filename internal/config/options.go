@@ -135,7 +135,7 @@ var timerFields = []string{
 }
 
 func newBackend() Backend {
-	return Backend{Graphite: defaultGraphite(), Repeater: repeater.Config{Protocol: "udp4"}}
+	return Backend{Graphite: defaultGraphite(), Repeater: repeater.Config{Protocol: "udp4"}, Prometheus: defaultScrape()}
 }
 
 func backendValue(b *Backend) value {
@@ -143,7 +143,7 @@ func backendValue(b *Backend) value {
 	prefix := func(name string, to *string, doc string) option {
 		return option{name: name, value: text{to: to, expand: true}, doc: doc}
 	}
-	return named{to: &b.Kind, what: "a backend", later: laterBackend, cases: []namedCase{
+	return named{to: &b.Kind, what: "a backend", later: laterBackend, cases: append([]namedCase{
 		{name: "store", doc: "Writes to the timeseries store, where `weir query` and the HTTP API find it: schemas `statsd:counter`, `statsd:gauge`, `statsd:timer`, `statsd:histogram` and `statsd:set`."},
 		{name: "graphite", doc: "Sends to a Graphite server, one connection per flush.", section: section{options: []option{
 			{name: "host", value: text{to: &g.Host, what: "a host name or an IP address", check: host, expand: true}, doc: "Where the server is.", example: "graphite.example.net"},
@@ -171,7 +171,7 @@ func backendValue(b *Backend) value {
 			}}, required: true, doc: "Where to.", example: `["192.0.2.1:8125"]`},
 			{name: "protocol", value: choice{&b.Repeater.Protocol, []string{"udp4", "udp6", "tcp"}}, doc: "How."},
 		}}},
-	}}
+	}, outputKinds(b)...)}
 }
 
 // laterBackend explains names of backends that StatsD would load from a file or a package.

@@ -129,6 +129,9 @@ func (d *Daemon) dependencies() api.Dependencies {
 	if d.events != nil {
 		answer(d.events.stream.Handler(), "GET /api/v1/queues", "GET /api/v1/queues/verify", "DELETE /api/v1/queues/{name}")
 	}
+	if d.intake != nil {
+		deps.Endpoints = append(deps.Endpoints, d.intake.endpoints()...)
+	}
 	if d.counts != nil {
 		deps.Groups = d.counts.engine
 		answer(d.counts.monitors, "GET /api/v1/monitors")

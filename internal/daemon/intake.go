@@ -24,18 +24,19 @@ import (
 
 // intake is the StatsD server with its management console.
 type intake struct {
-	config  *config.Config
-	log     *slog.Logger
-	server  *statsd.Server
-	console *management.Console           // nil when none is configured
-	open    bool                          // the console listens
-	shown   atomic.Pointer[config.Config] // what the command config prints
+	config   *config.Config
+	log      *slog.Logger
+	server   *statsd.Server
+	console  *management.Console // nil when none is configured
+	open     bool                // the console listens
+	backends []backend.Backend
+	shown    atomic.Pointer[config.Config] // what the command config prints
 }
 
 // newIntake makes the server with the configured backends, and more.
 func newIntake(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
 	backends := append(backends(cfg, driver, reg, stdout), more...)
-	in := &intake{config: cfg, log: log, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
+	in := &intake{config: cfg, log: log, backends: backends, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
 	in.shown.Store(cfg)
 	if cfg.StatsD.Management != "" {
 		in.console = management.New(cfg.StatsD.Management, in.server, backends, in.settings, log)
@@ -54,7 +55,7 @@ func newIntake(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Regi
 func backends(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, stdout io.Writer) []backend.Backend {
 	var all []backend.Backend
 	seen := make(map[string]int)
-	for _, b := range cfg.StatsD.Backends {
+	for i, b := range cfg.StatsD.Backends {
 		name := "statsd." + b.Kind
 		if seen[b.Kind]++; seen[b.Kind] > 1 {
 			name = fmt.Sprintf("%s.%d", name, seen[b.Kind]) // two of a kind have two ledgers
@@ -69,6 +70,8 @@ func backends(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Regis
 			all = append(all, graphite.New(c))
 		case "console":
 			all = append(all, console.New(stdout, b.Console))
+		case "prometheus":
+			all = append(all, scraped(cfg, i, reg.Ledger(name, "metrics")))
 		case "repeater":
 			c := b.Repeater
 			c.Ledger = reg.Ledger(name, "packets")
