@@ -21,7 +21,7 @@ func (d *Drivers) Samples(ctx context.Context, q timeseries.SampleQuery) iter.Se
 		}
 		reader, ok := d.read.Driver.(timeseries.Reader)
 		if !ok {
-			yield(nil, fmt.Errorf("the timeseries driver %s gives no samples, which PromQL needs: read from the store: %w", d.read.Name, errors.ErrUnsupported))
+			yield(nil, fmt.Errorf("the timeseries driver %s gives no samples, which PromQL needs: read from the store or from a remote one: %w", d.read.Name, errors.ErrUnsupported))
 			return
 		}
 		if err := d.read.samples(ctx, reader, q, yield); err != nil {
