@@ -74,9 +74,11 @@ deps-test: deps
 	command -v softflowd >/dev/null || missing="$$missing softflowd"; \
 	command -v nfcapd >/dev/null || missing="$$missing nfdump"; \
 	command -v rrdtool >/dev/null || missing="$$missing rrdtool"; \
+	command -v snmpd >/dev/null || test -x /usr/sbin/snmpd || missing="$$missing snmpd"; \
+	[ -x /usr/lib/nagios/plugins/check_tcp ] || missing="$$missing monitoring-plugins-basic"; \
 	/usr/bin/python3 -c 'import requests, apscheduler' 2>/dev/null || missing="$$missing python3 python3-requests python3-apscheduler"; \
 	[ -n "$$missing" ] || exit 0; \
-	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB and Prometheus to write to and to compare with; softflowd to export flows and nfdump to count them; rrdtool, which a timeseries driver writes with; Python with what bots use)
+	$(call install,$$missing,Node.js to run the real StatsD beside Weir; nc and curl for the tour; InfluxDB and Prometheus to write to and to compare with; softflowd to export flows and nfdump to count them; rrdtool, which a timeseries driver writes with; snmpd to poll; plugins that bots run; Python with what bots use)
 
 # influxd: one of the scripts writes to it; the folder: the other ones write to it when nothing tells them another.
 deps-contracts: deps
