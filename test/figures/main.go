@@ -86,6 +86,7 @@ var figures = []figure{
 	{"Broker cache: memory of 100 000 services with their statuses", "./internal/broker", "CacheMemory/protobuf", "MB/100k-services", 300, true},
 	{"REST API: a bot's refresh of 200 devices with 5 sensors, 1402 requests on one connection", "./internal/grafolean", "Walk", "ms/walk", 1000, true},
 	{"REST API: 10 000 values in one request, durable", "./internal/grafolean", "Post", "ms/post", 200, true},
+	{"SNMP: 1000 devices with 40 OIDs asked once, the answering agents included, processor time", "./internal/bot/snmp", "Round", "cpu-s/round", 60, true},
 	{"Ping: cores for 10 000 targets every 10 s, three packets each", "./internal/bot/ping", "Targets", "cores", 1, true},
 	{"Ping: runs missed or skipped meanwhile", "./internal/bot/ping", "Targets", "missed", 0, true},
 	{"Binary: start until ready", "", "start", "ms", 200, true},
