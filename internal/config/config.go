@@ -67,16 +67,29 @@ type TLS struct {
 type StatsD struct {
 	statsd.Config
 	Backends []Backend
+	Node     Node
+}
+
+// Node says how backends that are modules for Node.js run.
+type Node struct {
+	Path    string // of the program, or its name
+	Config  string // path of a StatsD configuration in JavaScript; "" for none
+	Isolate bool   // a process for every backend
 }
 
 // Backend is one entry of statsd.backends.
 type Backend struct {
-	Kind     string // "store", "graphite" and so on; the field of that name counts
+	Kind     string // "store", "graphite" and so on; the field of that name counts. Any other is a module for Node.js
 	Graphite graphite.Config
 	Console  console.Config
 	Repeater repeater.Config
 
 	Prometheus prometheus.Config
+}
+
+// Module reports whether the backend is a module for Node.js.
+func (b Backend) Module() bool {
+	return !slices.Contains([]string{"store", "graphite", "console", "repeater", "prometheus"}, b.Kind)
 }
 
 // Default is what weir run does without a file.
@@ -90,7 +103,7 @@ func Default() *Config {
 		Data:       "./weir-data",
 		Log:        Log{Format: "text", Level: slog.LevelInfo},
 		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
-		StatsD:     StatsD{Config: server, Backends: []Backend{store}},
+		StatsD:     StatsD{Config: server, Backends: []Backend{store}, Node: Node{Path: "node"}},
 		Timeseries: Timeseries{Write: []Driver{newStoreDriver()}, Read: storeDriver, MaxSeries: 5_000_000},
 		Events:     defaultEvents(),
 		Flows:      defaultFlows(),

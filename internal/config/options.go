@@ -84,7 +84,13 @@ func statsdSection(s *StatsD) section {
 		{name: "flush_interval", value: duration{to: &s.FlushInterval, least: 100 * time.Millisecond, max: 24 * time.Hour},
 			doc: "How long metrics are added up before they go to the backends. The store keeps one point per whole second at most."},
 		{name: "backends", value: list[Backend]{to: &s.Backends, fresh: newBackend(), entry: backendValue, what: "backends"},
-			doc: "Where flushes go, in this order: a name, or a name with options.", example: "[store, graphite: {host: graphite.example.net}]"},
+			doc: "Where flushes go, in this order: a name, or a name with options. A path such as `./mine.js` and the name of an npm package such as `statsd-influxdb-backend` are StatsD backends for Node.js, which run as they are: see [Node backends](statsd.md#node-backends).", example: "[store, graphite: {host: graphite.example.net}, ./mine.js]"},
+		{name: "node", value: section{options: []option{
+			{name: "path", value: text{to: &s.Node.Path, what: "a program", check: filled, expand: true}, doc: "The program: a path, or a name to be found on `PATH`. It is started only when there is a backend for it."},
+			{name: "config", value: text{to: &s.Node.Config, expand: true}, example: "/etc/statsd/config.js",
+				doc: "The configuration that backends are handed, a StatsD file in JavaScript; without one it is what `statsd` here says. Its directory is also looked in for modules."},
+			{name: "isolate", value: flag{&s.Node.Isolate}, doc: "Give every backend a process of its own. Otherwise they share one, and one that ends it ends it for all; they are loaded again in a new one."},
+		}}, doc: "How backends for Node.js run."},
 		{name: "percentiles", value: list[float64]{to: &s.Percentiles, what: "percentages", entry: func(f *float64) value {
 			return number{f, "a percentage from -100 to 100", percentage}
 		}}, doc: "Percentiles of timers. Negative ones look at the largest values.", example: "[50, 90, 99.9, -10]"},
@@ -143,7 +149,7 @@ func backendValue(b *Backend) value {
 	prefix := func(name string, to *string, doc string) option {
 		return option{name: name, value: text{to: to, expand: true}, doc: doc}
 	}
-	return named{to: &b.Kind, what: "a backend", later: laterBackend, cases: append([]namedCase{
+	return named{to: &b.Kind, what: "a backend", later: func(string) string { return "" }, other: module, cases: append([]namedCase{
 		{name: "store", doc: "Writes to the timeseries store, where `weir query` and the HTTP API find it: schemas `statsd:counter`, `statsd:gauge`, `statsd:timer`, `statsd:histogram` and `statsd:set`."},
 		{name: "graphite", doc: "Sends to a Graphite server, one connection per flush.", section: section{options: []option{
 			{name: "host", value: text{to: &g.Host, what: "a host name or an IP address", check: host, expand: true}, doc: "Where the server is.", example: "graphite.example.net"},
@@ -174,10 +180,8 @@ func backendValue(b *Backend) value {
 	}, outputKinds(b)...)}
 }
 
-// laterBackend explains names of backends that StatsD would load from a file or a package.
-func laterBackend(name string) string {
-	if strings.HasSuffix(name, ".js") || strings.HasPrefix(name, "./") || strings.HasPrefix(name, "/") || strings.Contains(name, "statsd-") || strings.HasSuffix(name, "-backend") {
-		return "backends that need Node.js are not supported yet in this version"
-	}
-	return ""
+// module reports whether name is that of a Node module rather than a mistyped backend: a path, or a package.
+func module(name string) bool {
+	return strings.HasSuffix(name, ".js") || strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") || strings.HasPrefix(name, "/") ||
+		strings.HasPrefix(name, "@") || strings.Contains(name, "statsd") || strings.HasSuffix(name, "-backend")
 }

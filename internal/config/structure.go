@@ -205,6 +205,7 @@ type named struct {
 	cases []namedCase
 	what  string
 	later func(name string) (reason string) // names the design speaks of and that do nothing yet
+	other func(name string) bool            // names that are none of the cases and right all the same; nil for none
 }
 
 type namedCase struct {
@@ -241,6 +242,10 @@ func (v named) decode(d *decoder, path string, n ast.Node) {
 		return
 	}
 	i := slices.Index(v.names(), name)
+	if i < 0 && below == nil && v.other != nil && v.other(name) {
+		*v.to = name
+		return
+	}
 	if i < 0 {
 		if reason := v.later(name); reason != "" {
 			d.at(place(n), fmt.Sprintf("cannot use %s for %s: %s", quote(name), path, reason))
