@@ -101,7 +101,7 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 				more = append(more, b)
 			}
 		}
-		d.intake = newIntake(cfg, d.series.driver(), d.registry, log, options.Stdout, more...)
+		d.intake = newIntake(cfg, d.series.driver(), d.scripts, d.registry, log, options.Stdout, more...)
 	}
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)

@@ -23,10 +23,7 @@ func (d *DropIn) nodeModules() (names []string) {
 
 // nodeHost is a backend that runs modules in a process of their own.
 func (d *DropIn) nodeHost(name string, modules []string, servers []jsconfig.Server) *node.Host {
-	file := d.path
-	if absolute, err := filepath.Abs(file); err == nil {
-		file = absolute
-	}
+	file := absolute(d.path)
 	c := node.Config{
 		Name: name, Backends: modules, Node: d.file.Node.Program, Option: "weir.node", ConfigFile: file,
 		Roots: nodeRoots(d.file.Node.Root, filepath.Dir(file)), GaugeTTL: d.file.StatsD.GaugeTTL, Budget: node.DefaultBudget(),
@@ -50,7 +47,7 @@ func (d *DropIn) nodeHost(name string, modules []string, servers []jsconfig.Serv
 func nodeRoots(root, beside string) []string {
 	var roots []string
 	if root != "" {
-		roots = append(roots, root)
+		roots = append(roots, absolute(root))
 	}
 	roots = append(roots, beside)
 	if here, err := os.Getwd(); err == nil && here != beside {

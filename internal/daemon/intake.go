@@ -12,6 +12,7 @@ import (
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/statsd"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
@@ -34,8 +35,8 @@ type intake struct {
 }
 
 // newIntake makes the server with the configured backends, and more.
-func newIntake(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
-	backends := append(backends(cfg, driver, reg, stdout), more...)
+func newIntake(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
+	backends := append(backends(cfg, driver, scripts, reg, log, stdout), more...)
 	in := &intake{config: cfg, log: log, backends: backends, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
 	in.shown.Store(cfg)
 	if cfg.StatsD.Management != "" {
@@ -51,10 +52,12 @@ func newIntake(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Regi
 	return in
 }
 
-// backends makes the backends in the order of the configuration.
-func backends(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Registry, stdout io.Writer) []backend.Backend {
+// backends makes the backends in the order of the configuration. Those for Node are
+// one, where the first of them stands, unless each has a process of its own.
+func backends(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer) []backend.Backend {
 	var all []backend.Backend
 	seen := make(map[string]int)
+	modules := nodeModules(cfg.StatsD.Backends)
 	for i, b := range cfg.StatsD.Backends {
 		name := "statsd." + b.Kind
 		if seen[b.Kind]++; seen[b.Kind] > 1 {
@@ -77,7 +80,13 @@ func backends(cfg *config.Config, driver timeseries.Driver, reg *telemetry.Regis
 			c.Ledger = reg.Ledger(name, "packets")
 			all = append(all, repeater.New(c))
 		default:
-			panic("BUG: the configuration lets the backend " + b.Kind + " through")
+			switch {
+			case cfg.StatsD.Node.Isolate:
+				all = append(all, nodeBackends(cfg.StatsD, strings.TrimPrefix(name, "statsd."), []string{b.Kind}, scripts, reg, log))
+			case modules != nil:
+				all = append(all, nodeBackends(cfg.StatsD, "node", modules, scripts, reg, log))
+				modules = nil
+			}
 		}
 	}
 	return all

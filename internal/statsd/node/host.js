@@ -171,8 +171,9 @@
     size() { return this.values().length; }
   }
 
-  let parts = [];
+  let parts = [], older = new WeakSet(); // connections from before the last flush
   function flush(last) {
+    older = new WeakSet(clients());
     const text = parts.length > 0 ? Buffer.concat([...parts, last]) : last;
     parts = [];
     const { ts, metrics: m, nf, processing } = JSON.parse(text);
@@ -191,8 +192,8 @@
       counter_rates: m.counter_rates, timer_data: m.timer_data, pctThreshold: percentiles(), histogram: config.histogram,
       statsd_metrics: { processing_time: processing },
     };
-    for (const name of ['deleteCounters', 'deleteTimers', 'deleteSets', 'deleteGauges']) config[name] = config[name] || false;
     const result = guarded('flush', [ts, metrics]);
+    for (const name of ['deleteCounters', 'deleteTimers', 'deleteSets', 'deleteGauges']) config[name] = config[name] || false;
     // The reference daemon goes on with the same objects: who kept them sees them reset.
     for (const name of Object.keys(metrics.counters)) metrics.counters[name] = 0;
     for (const name of Object.keys(metrics.timers)) metrics.timers[name] = [];
@@ -206,6 +207,11 @@
     return Array.isArray(given) ? given : [given];
   }
 
+  // Of streams the reference daemon makes objects of this name.
+  function rinfo(address, port, family, size) {
+    Object.assign(this, { address, port, family, size });
+  }
+
   const networks = ['udp', 'tcp', 'unix'];
   function packets(payload) {
     for (let at = 0; at < payload.length;) {
@@ -217,7 +223,7 @@
       at += 6 + size;
       const family = address === undefined ? undefined : address.includes(':') ? 'IPv6' : 'IPv4';
       if (network === 'udp') guarded('packet', [data, { address, family, port, size }]);
-      else guarded('packet', [data.toString('ascii'), { address, port, family, size }]);
+      else guarded('packet', [data.toString('ascii'), new rinfo(address, port, family, size)]);
     }
   }
 
@@ -368,25 +374,27 @@
   }
 
   // received takes a packet of a server module: a Buffer, or the text of whole lines.
-  function received(packet, rinfo) {
+  function received(packet, from) {
     const isText = !Buffer.isBuffer(packet), data = isText ? Buffer.from(String(packet)) : packet;
-    const address = Buffer.from(rinfo && typeof rinfo.address === 'string' && net.isIP(rinfo.address) ? rinfo.address : '');
+    const address = Buffer.from(from && typeof from.address === 'string' && net.isIP(from.address) ? from.address : '');
     const head = Buffer.alloc(2 + address.length + 6);
     head[0] = isText ? 1 : 0;
     head[1] = address.length;
     address.copy(head, 2);
-    head.writeUInt16BE(rinfo && rinfo.port & 0xffff || 0, 2 + address.length);
+    head.writeUInt16BE(from && from.port & 0xffff || 0, 2 + address.length);
     head.writeUInt32BE(data.length, 4 + address.length);
     send(kind.received, Buffer.concat([head, data]));
   }
 
   // ---- the end
 
-  // unsent reports whether something that backends sent is still on its way.
+  const clients = () => process._getActiveHandles().filter((h) => h !== wire && h instanceof net.Socket && !h.server && !h._isStdio && !h.destroyed);
+
+  // unsent reports whether something that backends sent is still on its way. A connection made for the last flush is
+  // theirs to close; one that was there before only has to be written to.
   function unsent() {
     if (process._getActiveRequests().some((r) => r.constructor.name !== 'FSReqCallback')) return true;
-    return process._getActiveHandles().some((h) => h !== wire && h instanceof net.Socket && !h.server && !h._isStdio && !h.destroyed &&
-      (h.connecting || h.writableLength > 0 || h._httpMessage));
+    return clients().some((h) => !older.has(h) || h.connecting || h.writableLength > 0 || h._httpMessage);
   }
 
   function stop() {
