@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -284,4 +285,50 @@ func TestTotalLeadsFromSlots(t *testing.T) {
 			t.Errorf("total from second %d on: %v, %v, want %v", start, got, err, want)
 		}
 	}
+}
+
+// Slots go when they are too old, the shorter ones first: totals of whole days stay as
+// long as the slots of a day, and a series of which nothing is left goes with them.
+func TestR35SlotsExpire(t *testing.T) {
+	s := newTestStore(t, func(s *Store) {
+		s.limits.retention = 5 * 24 * time.Hour
+		s.limits.rollups = []Rollup{{time.Hour, 10 * 24 * time.Hour}, {24 * time.Hour, 200 * 24 * time.Hour}}
+	})
+	schema := &timeseries.Schema{Name: "t:gauge", Step: 300, Tags: []string{"host"}, Metrics: []string{"one"}, Type: timeseries.Gauge}
+	const days = 420
+	for d := range int64(days) {
+		s.clock.set(epoch + (d+1)*day)
+		s.feed(schema, []string{"a"}, float64(d*day+day/2), 1)
+		if d < 10 {
+			s.feed(schema, []string{"b"}, float64(d*day+day/2), 1)
+		}
+		if d%20 == 19 {
+			if err := s.DeleteOld(bg, s.clock.t); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d := s.current.Load()
+	d.mu.RLock()
+	tiers := slices.Clone(d.schemas[schema.Name].Tiers)
+	d.mu.RUnlock()
+	hours, whole := tiers[0].From-epoch, tiers[1].From-epoch
+	if hours < (days-20)*day || hours > (days-10)*day || whole < day || whole > (days-200)*day {
+		t.Fatalf("hours are gone up to day %d, days up to day %d", hours/day, whole/day)
+	}
+	check := func() {
+		t.Helper()
+		for start, want := range map[int64]int64{-1: days - whole/day, whole / day: days - whole/day, 300: days - 300, 415: 5} {
+			got, err := s.Total(bg, query(schema, nil, start*day, days*day))
+			if err != nil || got["one"] != float64(want) {
+				t.Errorf("total from day %d on: %v, %v, want %d", start, got, err, want)
+			}
+		}
+		if got, err := s.list(timeseries.ListQuery{Schema: schema}); err != nil || len(got) != 1 {
+			t.Errorf("listed: %q, %v", got, err)
+		}
+	}
+	check()
+	s.restart()
+	check()
 }

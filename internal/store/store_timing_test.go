@@ -97,6 +97,7 @@ func BenchmarkAppend(b *testing.B) {
 			l.fill(b, s, 1)
 			values := 0
 			b.ReportAllocs()
+			before := processorTime(b)
 			for b.Loop() {
 				points := l.batch(c.batch)
 				if err := s.Append(bg, points); err != nil {
@@ -104,6 +105,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				values += len(points) * c.metrics
 			}
+			b.ReportMetric(float64(values)/(processorTime(b)-before).Seconds()/1e6, "Mvalues/cpu-s")
 			b.ReportMetric(float64(values)/b.Elapsed().Seconds()/1e6, "Mvalues/s")
 		})
 	}
@@ -212,7 +214,7 @@ func BenchmarkTotal(b *testing.B) {
 }
 
 // BenchmarkBytesPerValue is what a value of a day of 1000 hosts takes on disk,
-// dictionary and index included, when everything is in blocks.
+// dictionary, index and rollups included, when everything is in blocks.
 func BenchmarkBytesPerValue(b *testing.B) {
 	for _, metrics := range []int{1, 3} {
 		b.Run(fmt.Sprintf("metrics=%d", metrics), func(b *testing.B) {
@@ -226,10 +228,10 @@ func BenchmarkBytesPerValue(b *testing.B) {
 	}
 }
 
-// bytesPerValue puts everything into tables and divides their size.
+// bytesPerValue puts everything, and slots of it, into tables and divides their size.
 func bytesPerValue(t testing.TB, s *testStore, values int) float64 {
 	t.Helper()
-	s.checkpoint()
+	s.rollUp()
 	d := s.current.Load()
 	if err := d.pebble.Flush(); err != nil {
 		t.Fatal(err)
