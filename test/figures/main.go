@@ -40,6 +40,7 @@ var figures = []figure{
 	{"StatsD: allocations per line", "./internal/statsd", "Aggregator", "allocs/line", 0, true},
 	{"StatsD over UDP: lines per CPU-second", "./internal/statsd", "UDP", "Mlines/cpu-s", 4, false},
 	{"StatsD over UDP: packets sent that are neither processed nor counted", "./internal/statsd", "UDP", "unexplained", 0, true},
+	{"StatsD: a page of 100 000 series for Prometheus, packed", "./internal/statsd/prometheus", "Scrape", "ms/scrape", 300, true},
 	{"Store: append, values per second, points of 1 metric", "./internal/store", "Append/metrics=1/batch=10000", "Mvalues/s", 2, false},
 	{"Store: append, values per second, points of 3 metrics", "./internal/store", "Append/metrics=3/batch=1000", "Mvalues/s", 2, false},
 	{"Store: append, values per second, points of 10 metrics", "./internal/store", "Append/metrics=10/batch=10000", "Mvalues/s", 2, false},
