@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -43,22 +45,44 @@ func killBatch(n int) []timeseries.Point {
 	return points
 }
 
-// killStore is a store that writes blocks and tables all the time.
-func killStore(dir string) *Store {
-	s := New(Config{Path: dir, Memory: 32 << 10, Retention: -1}, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+// killRetention is how many batches are kept as points where old ones are deleted.
+const killRetention = 720
+
+// killStore is a store that writes blocks and tables all the time, as of batch number n.
+func killStore(dir string, n *atomic.Int64, deletes bool) *Store {
+	cfg := Config{Path: dir, Memory: 32 << 10, Retention: -1}
+	if deletes {
+		cfg.Retention = killRetention * time.Minute
+	}
+	s := New(cfg, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
 	s.limits.memtable = 64 << 10
+	s.now = func() time.Time { return time.Unix(epoch+60*n.Load(), 0) }
 	return s
 }
 
 // appendForever is what the child process does: it appends batch after batch and
 // says which were acknowledged, until it is killed.
 func appendForever(dir string) error {
-	s := killStore(dir)
+	first, _ := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
+	deletes := os.Getenv(childEnv+"_DELETES") != ""
+	var now atomic.Int64
+	now.Store(int64(first))
+	s := killStore(dir, &now, deletes)
 	if err := s.Start(bg); err != nil {
 		return err
 	}
-	first, _ := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
+	if deletes {
+		go func() {
+			for {
+				if err := s.DeleteOld(bg, epoch+60*now.Load()); err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+			}
+		}()
+	}
 	for n := first; ; n++ {
+		now.Store(int64(n))
 		if err := s.Append(bg, killBatch(n)); err != nil {
 			return err
 		}
@@ -67,7 +91,13 @@ func appendForever(dir string) error {
 }
 
 // Kill -9 at random moments: every batch that was acknowledged is there afterwards.
-func TestKill(t *testing.T) {
+func TestKill(t *testing.T) { killAgainAndAgain(t, false) }
+
+// The same while old points are deleted all the time: those that are not old are there,
+// and slots tell of the others.
+func TestKillWhileDeleting(t *testing.T) { killAgainAndAgain(t, true) }
+
+func killAgainAndAgain(t *testing.T, deletes bool) {
 	dir := t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {
@@ -77,6 +107,9 @@ func TestKill(t *testing.T) {
 	for round := range 10 {
 		child := exec.Command(exe)
 		child.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s_FROM=%d", childEnv, next))
+		if deletes {
+			child.Env = append(child.Env, childEnv+"_DELETES=1")
+		}
 		out, err := child.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +135,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 		child.Wait()
-		verify(t, dir, next, round)
+		verify(t, dir, next, round, deletes)
 		if next == 0 {
 			t.Fatal("nothing was acknowledged")
 		}
@@ -111,9 +144,11 @@ func TestKill(t *testing.T) {
 }
 
 // verify opens the store that a killed process left and looks for the first n batches.
-func verify(t *testing.T, dir string, n, round int) {
+func verify(t *testing.T, dir string, n, round int, deletes bool) {
 	t.Helper()
-	s := killStore(dir)
+	var now atomic.Int64
+	now.Store(int64(n))
+	s := killStore(dir, &now, deletes)
 	if err := s.Start(bg); err != nil {
 		t.Fatalf("round %d: %v", round, err)
 	}
@@ -139,6 +174,9 @@ func verify(t *testing.T, dir string, n, round int) {
 	}
 	for batch := range n {
 		for i, p := range killBatch(batch) {
+			if deletes && p.Time <= epoch+60*int64(n-killRetention) {
+				continue
+			}
 			if got := have[i][p.Time]; got != p.Values[0] {
 				t.Fatalf("round %d, batch %d of %d, series %d: got %v, want %v", round, batch, n, i, got, p.Values[0])
 			}
@@ -154,6 +192,15 @@ func verify(t *testing.T, dir string, n, round int) {
 		total, err := s.Total(bg, query(load, timeseries.Tags{"host": fmt.Sprint(i)}, -1, int64(60*(whole-1))))
 		if err != nil || total[load.Metrics[0]] != want {
 			t.Fatalf("round %d, series %d: total %v (%v), want %v", round, i, total, err, want)
+		}
+	}
+	if deletes && n > 4*killRetention {
+		d := s.current.Load()
+		d.mu.RLock()
+		floor := d.schemas[load.Name].Floor
+		d.mu.RUnlock()
+		if floor == 0 {
+			t.Fatalf("round %d: no points were deleted", round)
 		}
 	}
 	if q := s.Stats().QuarantinedBlocks; q != 0 {
