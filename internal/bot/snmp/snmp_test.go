@@ -307,7 +307,9 @@ func TestHostile(t *testing.T) {
 		a.set("1.3.9.1.0", gosnmp.Integer, 1)
 		a.set("1.3.9.20.1", gosnmp.Integer, 1)
 		a.set("1.3.9.20.2", gosnmp.Integer, 2)
+		a.mu.Lock()
 		a.answer = c.answer
+		a.mu.Unlock()
 		to, err := once(t, New(Config{}), deviceAt(a.port, "snmpv2c", fast, sensors...))
 		if len(to.values) != c.values || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, %v", name, to.values, err)
