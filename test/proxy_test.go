@@ -244,3 +244,71 @@ func TestProxyFailover(t *testing.T) {
 		t.Errorf("the proxy ends with %d %v", code, err)
 	}
 }
+
+// The proxy as a part of weir run, with the account of what it did.
+func TestProxyInWeirRun(t *testing.T) {
+	var list []string
+	var nodes []*statsdProgram
+	for range 2 {
+		n := newStatsdProgram(t, "statsd", "backends: [], flushInterval: 3600000")
+		n.start(t)
+		nodes = append(nodes, n)
+		list = append(list, fmt.Sprintf("{host: 127.0.0.1, port: %d, admin_port: %d}", n.port, n.management))
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "weir.yaml", `
+http: {listen: "127.0.0.1:0"}
+sources: {statsd: []}
+statsd_proxy:
+  listen: ["tcp://127.0.0.1:0"]
+  nodes: [`+strings.Join(list, ", ")+`]
+`)
+	p, err := run(dir, environment(), "run", "-c", "weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	m := regexp.MustCompile(`statsd_proxy=tcp://(\S+)`).FindStringSubmatch(p.log())
+	if m == nil {
+		t.Fatalf("the log does not say where the proxy listens: %s", p.log())
+	}
+	conn, err := net.Dial("tcp4", m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var lines strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&lines, "k.%d:1|c\n", i)
+	}
+	if _, err := io.WriteString(conn, lines.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := eventually(func() error {
+		one, err := nodes[0].counters()
+		if err != nil {
+			return err
+		}
+		two, err := nodes[1].counters()
+		if err != nil {
+			return err
+		}
+		if len(one) == 0 || len(two) == 0 || len(one)+len(two) != 1000 {
+			return fmt.Errorf("the nodes have %d and %d names, want 1000 together", len(one), len(two))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := p.balanced(); err != nil {
+		t.Error(err)
+	}
+	var s status
+	if err := p.ask("/api/v1/status", &s); err != nil || s.passed("statsd_proxy.lines") != 1000 {
+		t.Errorf("%d lines passed, %v", s.passed("statsd_proxy.lines"), err)
+	}
+	if code, err := p.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Errorf("weir ends with %d %v", code, err)
+	}
+}

@@ -23,18 +23,19 @@ import (
 
 // Config is everything weir run is told. Values of it are not changed after Load.
 type Config struct {
-	Data       string // directory
-	Log        Log
-	HTTP       HTTP
-	StatsD     StatsD
-	Timeseries Timeseries
-	Events     Events
-	Flows      Flows
-	Graphite   []GraphiteSource
-	Groups     Groups
-	Monitors   []Monitor
-	Inventory  Inventory
-	Collectors []Collector
+	Data        string // directory
+	Log         Log
+	HTTP        HTTP
+	StatsD      StatsD
+	Timeseries  Timeseries
+	Events      Events
+	Flows       Flows
+	Graphite    []GraphiteSource
+	StatsDProxy StatsDProxy
+	Groups      Groups
+	Monitors    []Monitor
+	Inventory   Inventory
+	Collectors  []Collector
 
 	Warnings Errors // what is left out of the configuration, and why
 
@@ -100,14 +101,15 @@ func Default() *Config {
 	store := newBackend()
 	store.Kind = "store"
 	return &Config{
-		Data:       "./weir-data",
-		Log:        Log{Format: "text", Level: slog.LevelInfo},
-		HTTP:       HTTP{Listen: "127.0.0.1:8088"},
-		StatsD:     StatsD{Config: server, Backends: []Backend{store}, Node: Node{Path: "node"}},
-		Timeseries: Timeseries{Write: []Driver{newStoreDriver()}, Read: storeDriver, MaxSeries: 5_000_000},
-		Events:     defaultEvents(),
-		Flows:      defaultFlows(),
-		Groups:     defaultGroups(),
+		Data:        "./weir-data",
+		Log:         Log{Format: "text", Level: slog.LevelInfo},
+		HTTP:        HTTP{Listen: "127.0.0.1:8088"},
+		StatsD:      StatsD{Config: server, Backends: []Backend{store}, Node: Node{Path: "node"}},
+		Timeseries:  Timeseries{Write: []Driver{newStoreDriver()}, Read: storeDriver, MaxSeries: 5_000_000},
+		Events:      defaultEvents(),
+		Flows:       defaultFlows(),
+		Groups:      defaultGroups(),
+		StatsDProxy: defaultStatsDProxy(),
 	}
 }
 
@@ -190,6 +192,7 @@ func (c *Config) check(d *decoder) {
 	c.checkEvents(d)
 	c.checkFlows(d)
 	c.checkGraphite(d)
+	c.checkStatsDProxy(d)
 	c.checkOutputs(d)
 	only := make(map[string]bool) // kinds that write to one place wherever they are configured
 	for i, b := range c.StatsD.Backends {

@@ -19,6 +19,7 @@ func root(c *Config) section {
 			{name: "http", value: httpSection(&c.HTTP), doc: "The HTTP API, the status page and `/metrics`."},
 			{name: "sources", value: sourcesSection(c), doc: "What takes data in."},
 			{name: "statsd", value: statsdSection(&c.StatsD), doc: "What happens to StatsD metrics."},
+			{name: "statsd_proxy", value: statsdProxySection(&c.StatsDProxy), doc: "Spreads StatsD lines over other daemons, each name always to the same one, with the placement of StatsD's cluster proxy. See [StatsD](statsd.md#the-cluster-proxy)."},
 			{name: "timeseries", value: timeseriesSection(&c.Timeseries), doc: "Where series live."},
 			{name: "stream", value: streamSection(&c.Events.Stream), doc: "Where events are kept until every connector has them. It is started when `sources.bbdo` or `connectors` has an entry."},
 			{name: "connectors", value: connectorList(&c.Events.Connectors), reload: true, doc: "Centreon stream connectors: scripts that get events, each in a process of its own. A reload also takes scripts whose files have changed. See [connectors](connectors.md)."},

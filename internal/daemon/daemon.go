@@ -51,7 +51,8 @@ type Daemon struct {
 	counts     *counting // nil when nothing feeds or watches counter groups
 	scripts    *script.Registry
 
-	carbon *carbon // nil without a Graphite source
+	carbon *carbon      // nil without a Graphite source
+	proxy  *statsdProxy // nil without nodes
 
 	running []part // what Start started, in this order
 
@@ -105,6 +106,9 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 	}
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)
+	}
+	if len(cfg.StatsDProxy.Nodes) > 0 {
+		d.proxy = newStatsDProxy(cfg, d.registry, log)
 	}
 	d.collectors = newCollectors(house{cfg, d.inventory, d.counts, d.scripts, d.registry, log}, d.series.driver())
 	d.web = newWeb(cfg, d.dependencies(), log, d.fail)
@@ -174,6 +178,9 @@ func (d *Daemon) parts() []part {
 	if d.carbon != nil {
 		parts = append(parts, part{"graphite", d.carbon.start, d.carbon.listener.Stop, carbonPatience})
 	}
+	if d.proxy != nil {
+		parts = append(parts, part{"statsd_proxy", d.proxy.start, d.proxy.proxy.Stop, proxyPatience})
+	}
 	return parts
 }
 
@@ -218,6 +225,9 @@ func (d *Daemon) where() []any {
 	}
 	if d.carbon != nil {
 		args = append(args, "graphite", strings.Join(d.carbon.where(), " "))
+	}
+	if d.proxy != nil {
+		args = append(args, "statsd_proxy", strings.Join(d.proxy.where(), " "))
 	}
 	if d.series != nil && d.series.store != nil {
 		args = append(args, "data", d.started.Data)
@@ -286,6 +296,9 @@ func (d *Daemon) sources() []api.Source {
 	}
 	if d.carbon != nil {
 		sources = append(sources, d.carbon.source())
+	}
+	if d.proxy != nil {
+		sources = append(sources, d.proxy.source())
 	}
 	return sources
 }

@@ -58,7 +58,7 @@ func (d *ProxyDropIn) Start(ctx context.Context) error {
 	return nil
 }
 
-// Addresses is where lines arrive, and Console where the management console listens; valid after Start.
+// Addresses is where lines arrive; valid after Start.
 func (d *ProxyDropIn) Addresses() []net.Addr { return d.proxy.Addresses() }
 
 // Console is where the management console listens; valid after Start.

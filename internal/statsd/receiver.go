@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -52,4 +53,12 @@ func (r *Receiver) Stop(ctx context.Context) {
 		l.close(ctx)
 	}
 	r.listeners = nil
+}
+
+// LastPacket is when the last packet came, zero before the first. Any goroutine.
+func (r *Receiver) LastPacket() time.Time {
+	if last := r.in.last.Load(); last != 0 {
+		return time.Unix(0, last)
+	}
+	return time.Time{}
 }

@@ -179,8 +179,10 @@ func (p *Proxy) Active() []string {
 	return active
 }
 
-// Addresses is where lines arrive, in the order of Config.Listen, and Console where the management console
-// listens, nil for none; valid after Start.
+// LastPacket is when the last packet came, zero before the first. Any goroutine.
+func (p *Proxy) LastPacket() time.Time { return p.receiver.LastPacket() }
+
+// Addresses is where lines arrive, in the order of Config.Listen; valid after Start.
 func (p *Proxy) Addresses() []net.Addr { return p.receiver.Addresses() }
 
 // Console is where the management console listens, nil without one; valid after Start.
