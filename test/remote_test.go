@@ -60,6 +60,18 @@ func counted(t *testing.T, p *process, want float64) {
 	}
 }
 
+// summed checks that PromQL says, of the driver that answers, that load was counted so often.
+func summed(t *testing.T, p *process, want float64) {
+	t.Helper()
+	parameters := url.Values{
+		"query": {`sum(sum_over_time(statsd_counter_rate{name="load",dc="x"}[1h]))`}, "time": {strconv.FormatInt(time.Now().Unix()+60, 10)},
+	}
+	code, body, err := p.get("/prometheus/api/v1/query?" + parameters.Encode())
+	if err != nil || code != http.StatusOK || !strings.Contains(body, fmt.Sprintf(`"%v"]}]`, want)) {
+		t.Errorf("want %v, got %d %s, %v", want, code, body, err)
+	}
+}
+
 // account returns the ledger of a component.
 func (p *process) account(t *testing.T, component string) (received, passed, buffered, lost int64) {
 	t.Helper()
@@ -100,6 +112,7 @@ func TestRemoteStores(t *testing.T) {
 		total += 7
 		countLoad(t, p, 7)
 		counted(t, p, float64(total))
+		summed(t, p, float64(total))
 		if _, _, _, lost := p.account(t, "remote.influxdb"); lost != 0 {
 			t.Errorf("%d points are lost\n%s", lost, p.log())
 		}
