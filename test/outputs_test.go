@@ -75,12 +75,18 @@ func TestOutputPrometheus(t *testing.T) {
 	writeFile(t, dir, "prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: statsd, metrics_path: /statsd/metrics, static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(p.http, "http://")))
 	ask := scraping(t, dir)
 	for query, want := range map[string]string{
-		`hits{dc="lyon"}`: "3", `load`: "0.5", `who`: "2", `api_seconds_count{route="users"}`: "3", `api_seconds_bucket{le="0.2"}`: "1.5",
+		`hits{dc="lyon"}`: "3", `load`: "0.5", `api_seconds_count{route="users"}`: "3", `api_seconds_bucket{le="0.2"}`: "1.5",
 		`api_seconds_sum`: "0.6", `up`: "1", `absent(debug_x)`: "1", `count(statsd_packets_received)`: "1",
 	} {
 		if err := eventually(func() error { return ask(query, want) }); err != nil {
 			t.Errorf("%v\n%s", err, p.log())
 		}
+	}
+	if err := eventually(func() error { // members are those of one flush
+		p.send(t, "who:a|s\nwho:b|s")
+		return ask("who", "2")
+	}); err != nil {
+		t.Error(err)
 	}
 	p.send(t, "hits:4|c|#dc:lyon") // Prometheus sees the sum
 	if err := eventually(func() error { return ask(`hits`, "7") }); err != nil {
