@@ -170,6 +170,7 @@
     values() { return Object.keys(this.store); }
     size() { return this.values().length; }
   }
+  delete MetricSet.prototype.constructor; // in the reference daemon they print as plain objects
 
   let parts = [], older = new WeakSet(); // connections from before the last flush
   function flush(last) {
