@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 // fixture is a Host with modules in files of their own.
 type fixture struct {
 	*Host
-	t        *testing.T
+	t        testing.TB
 	scripts  *script.Registry
 	registry *telemetry.Registry
 	said     *said
@@ -82,7 +82,7 @@ func (s *said) String() string {
 var environment = backend.Environment{Startup: 1700000000, Interval: 1, Prefix: "statsd"}
 
 // prepare writes files ("NAME", text, ...) and makes a Host whose backends are those named "./...".
-func prepare(t *testing.T, change func(c *Config), files ...string) *fixture {
+func prepare(t testing.TB, change func(c *Config), files ...string) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	f := &fixture{t: t, said: newSaid(), log: newSaid(), registry: telemetry.NewRegistry()}
@@ -114,7 +114,7 @@ func prepare(t *testing.T, change func(c *Config), files ...string) *fixture {
 }
 
 // start is prepare and Init; the Host is stopped with the test, and its account must balance.
-func start(t *testing.T, change func(c *Config), files ...string) *fixture {
+func start(t testing.TB, change func(c *Config), files ...string) *fixture {
 	t.Helper()
 	f := prepare(t, change, files...)
 	if err := f.Init(t.Context(), environment); err != nil {
