@@ -197,7 +197,9 @@ func (s *promqlServer) question(path string, parameters url.Values) promqlResult
 	err := json.Unmarshal(text, &data)
 	if data.ResultType == "scalar" {
 		var value [2]any
-		err = json.Unmarshal(data.Result, &value)
+		if err := json.Unmarshal(data.Result, &value); err != nil {
+			s.t.Fatalf("%s: %v in %s", s.name, err, text)
+		}
 		return promqlResult{[]string{"scalar"}, []promqlPoints{{value}}}
 	}
 	if err == nil {

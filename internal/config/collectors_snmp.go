@@ -140,11 +140,10 @@ func (c *Collector) checkSNMP() (reasons []string) {
 			reasons = append(reasons, "the interval "+FormatDuration(sensor.Interval)+" of a sensor is not a whole number of seconds")
 		}
 	}
-	for _, device := range c.Devices() {
-		for _, wrong := range snmp.Check(device) {
+	if devices := c.Devices(); len(devices) > 0 { // the others are asked in the same way
+		for _, wrong := range snmp.Check(devices[0]) {
 			reasons = append(reasons, wrong.Error())
 		}
-		break // the others are asked in the same way
 	}
 	return reasons
 }
