@@ -10,6 +10,7 @@ import (
 	"iter"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,8 +85,10 @@ type entry struct {
 	deadline    time.Duration
 	due         int64 // next time, Unix nanoseconds
 	place       int   // in the queue
+	late        bool  // its last due run was skipped
 	copies      atomic.Int32
-	seen        int64 // the refresh that saw it last
+	failure     atomic.Pointer[string] // of the last run; nil when it ended well
+	seen        int64                  // the refresh that saw it last
 }
 
 // New returns a Collector. Nothing happens before Run.
@@ -363,10 +366,14 @@ func (c *Collector) start(ctx context.Context, e *entry, due int64) {
 	c.due.Add(1)
 	if int(e.copies.Load()) >= c.config.Overlap {
 		c.skipped.Add(1)
-		c.log.Warn("a run is skipped, because the last one of the job goes on", "job", e.ID)
+		if !e.late {
+			e.late = true
+			c.log.Warn("runs are skipped, because the last one of the job goes on", "job", e.ID)
+		}
 		return
 	}
 	e.copies.Add(1)
+	e.late = false
 	c.waiting.Add(1)
 	c.running.Go(func() {
 		defer e.copies.Add(-1)
@@ -416,12 +423,18 @@ func (c *Collector) do(ctx context.Context, e *entry, due int64) {
 	err := call(ctx, &e.Job, run)
 	c.busy.Add(int64(time.Since(began)))
 	c.inProgress.Add(-1)
-	if err != nil {
-		c.failed.Add(1)
-		c.log.Error("a job failed", "job", e.ID, "error", err)
+	if err == nil {
+		c.succeeded.Add(1)
+		if e.failure.Swap(nil) != nil {
+			c.log.Info("a job works again", "job", e.ID)
+		}
 		return
 	}
-	c.succeeded.Add(1)
+	c.failed.Add(1)
+	text, _, _ := strings.Cut(err.Error(), "\n")                     // without the stack of a panic
+	if last := e.failure.Swap(&text); last == nil || *last != text { // otherwise it has been said
+		c.log.Error("a job failed", "job", e.ID, "error", err)
+	}
 }
 
 func call(ctx context.Context, job *Job, run Run) (err error) {

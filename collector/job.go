@@ -85,6 +85,19 @@ func (s SensorConfig) MarshalJSON() ([]byte, error) {
 	return json.Marshal(encoded)
 }
 
+// UnmarshalJSON decodes what MarshalJSON encodes.
+func (s *SensorConfig) UnmarshalJSON(data []byte) error {
+	var encoded sensorJSON
+	if err := json.Unmarshal(data, &encoded); err != nil {
+		return err
+	}
+	*s = SensorConfig{SensorID: encoded.SensorID, Details: encoded.Details}
+	if encoded.Interval != nil {
+		s.Interval = time.Duration(*encoded.Interval * float64(time.Second))
+	}
+	return nil
+}
+
 // Intervals are the different intervals of all sensors of the device, in ascending
 // order, without those that are not polled.
 func (c *JobConfig) Intervals() []time.Duration {

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,5 +105,17 @@ func TestFingerprint(t *testing.T) {
 	}
 	if _, err := fingerprint(func() {}); err == nil {
 		t.Error("a function can be compared")
+	}
+}
+
+func TestSensorConfig(t *testing.T) {
+	for _, text := range []string{`{"sensor_id":40,"interval":1.5,"sensor_details":{"a":1}}`, `{"sensor_id":40,"interval":null,"sensor_details":null}`} {
+		var s SensorConfig
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := json.Marshal(s); err != nil || string(again) != text {
+			t.Errorf("%s, %v, want %s", again, err, text)
+		}
 	}
 }
