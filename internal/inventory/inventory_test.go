@@ -486,3 +486,32 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("there are %d entities", got)
 	}
 }
+
+// TestLocked has a database that another program holds for longer than anybody waits.
+func TestLocked(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "inventory.db")
+	in := open(t, path)
+	a := must[int64](t)(in.AddAccount(ctx, "a"))
+	other := open(t, path)
+	db, err := other.open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(ctx, nil) // takes the lock for writing
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.RenameAccount(ctx, a, "b"); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	if got := must[Account](t)(in.Account(ctx, a)); got.Name != "a" { // reading goes on
+		t.Error(got)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.RenameAccount(ctx, a, "b"); err != nil {
+		t.Error(err)
+	}
+}
