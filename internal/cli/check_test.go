@@ -54,8 +54,8 @@ counter_groups:
 	f("log: {levle: info}\n", exitUsage, "", "weir.yaml:1:7: cannot use the key \"levle\": log has no such key; did you mean \"level\"?\n")
 	f("http: {token_file: DIR/token}\ndata: ''\n", exitUsage, "", "weir.yaml:2:7: cannot use \"\" for data: it must not be empty\n")
 	f("http: {token_file: DIR/token}\n", exitUsage, "", "weir.yaml:1:20: cannot use \"token\" for http.token_file: no such file or directory\n")
-	f("a: 1\nb: 2\n", exitUsage, "", `weir.yaml:1:1: cannot use the key "a": the configuration has no such key; its keys are data, log, http, sources, statsd, timeseries, stream, connectors, broker, flows, counter_groups, monitors, collectors, inventory
-weir.yaml:2:1: cannot use the key "b": the configuration has no such key; its keys are data, log, http, sources, statsd, timeseries, stream, connectors, broker, flows, counter_groups, monitors, collectors, inventory
+	f("a: 1\nb: 2\n", exitUsage, "", `weir.yaml:1:1: cannot use the key "a": the configuration has no such key; its keys are data, log, http, sources, statsd, statsd_proxy, timeseries, stream, connectors, broker, flows, counter_groups, monitors, collectors, inventory
+weir.yaml:2:1: cannot use the key "b": the configuration has no such key; its keys are data, log, http, sources, statsd, statsd_proxy, timeseries, stream, connectors, broker, flows, counter_groups, monitors, collectors, inventory
 weir: the configuration has 2 mistakes
 `)
 }

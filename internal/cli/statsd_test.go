@@ -39,7 +39,7 @@ func TestStatsdThatCannotStart(t *testing.T) {
 	}
 	f("{port: 8125", "$PATH:1:12", "syntax error")
 	f("{\n port: 'x'\n}", "$PATH:2:8", "port")
-	f("{backends: ['mine']}", "Failed to load backend: mine", "not supported yet")
+	f("{backends: ['mine']}", "Failed to load backend: mine", "Cannot find module 'mine'")
 	f(fmt.Sprintf("{server: './servers/tcp', address: '127.0.0.1', port: %d}", port), fmt.Sprint(port), "option port", "address already in use")
 	f(fmt.Sprintf("{servers: [{server: './servers/tcp', address: '127.0.0.1', port: %d}]}", port), fmt.Sprint(port), "option servers[0].port")
 	f(fmt.Sprintf("{servers: [], mgmt_address: '127.0.0.1', mgmt_port: %d}", port), fmt.Sprint(port), "options mgmt_port and mgmt_address")

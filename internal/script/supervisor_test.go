@@ -82,7 +82,7 @@ func TestStopEndsWhatWasSent(t *testing.T) {
 }
 
 func TestEndings(t *testing.T) {
-	short := Budget{Hard: 500 * time.Millisecond}
+	short := Budget{Hard: 2 * time.Second}
 	f := func(name string, budget Budget, kind byte, payload, reason string) *Exit {
 		t.Helper()
 		s := supervise(t, probeSpec("", budget), nil)
@@ -112,7 +112,7 @@ func TestEndings(t *testing.T) {
 		s.stop()
 		return e
 	}
-	f("endless loop", short, forever, "", `script "probe" killed: a call took longer than 500ms in frame at probe.lua:134`)
+	f("endless loop", short, forever, "", `script "probe" killed: a call took longer than 2s in frame at probe.lua:134`)
 	f("exit", Budget{}, exit, "", `script "probe" exited with code 3 at probe.lua:35`)
 	f("signal", Budget{}, signal, "", "was ended by SIGKILL")
 	f("panic", Budget{}, crash, "", `failed: BUG: the script host panicked: probe crashed`)

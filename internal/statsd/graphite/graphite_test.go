@@ -267,7 +267,11 @@ func TestServerThatFails(t *testing.T) {
 		t.Helper()
 		s := serve(t, handle)
 		b, ledger := start(t, Config{Port: s.port})
-		err := flushWithin(t, b, time.Second, flush)
+		patience := 20 * time.Second
+		if reason == "timeout" {
+			patience = time.Second
+		}
+		err := flushWithin(t, b, patience, flush)
 		if err == nil || !strings.Contains(err.Error(), b.address) {
 			t.Errorf("%s: got %v, want an error that names the server", reason, err)
 		}
