@@ -21,13 +21,7 @@ func (s *Store) List(ctx context.Context, q timeseries.ListQuery) iter.Seq2[time
 				yield(nil, err)
 				return
 			}
-			d, err := s.acquire()
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			found, err := d.listPart(&q, next)
-			d.release()
+			found, err := s.listPart(&q, next)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -179,6 +173,9 @@ func (r *reading) within(within []bool, start, end int64) error {
 		return nil
 	}
 	out := make([]samples, len(r.ids))
+	for _, i := range want {
+		out[i].reset(len(r.columns))
+	}
 	segments := cover(nil, start-1, min(end, r.floor), r.forSamples(maxTime)[1:])
 	for k := range segments { // backwards: the newest are the likeliest
 		if err := r.tierSamples(segments[len(segments)-1-k:len(segments)-k], want, r.typ, out); err != nil {
@@ -189,4 +186,14 @@ func (r *reading) within(within []bool, start, end int64) error {
 		within[i] = len(out[i].times) > 0
 	}
 	return nil
+}
+
+// listPart is that of the database, which is held meanwhile.
+func (s *Store) listPart(q *timeseries.ListQuery, next uint64) (listed, error) {
+	d, err := s.acquire()
+	if err != nil {
+		return listed{}, err
+	}
+	defer d.release()
+	return d.listPart(q, next)
 }

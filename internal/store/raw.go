@@ -24,14 +24,8 @@ func (s *Store) Samples(ctx context.Context, q timeseries.SampleQuery) iter.Seq2
 				yield(nil, err)
 				return
 			}
-			d, err := s.acquire()
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			more, err = d.readRaw(&q, &raw)
-			d.release()
-			if err != nil {
+			var err error
+			if more, err = s.readRaw(&q, &raw); err != nil {
 				yield(nil, err)
 				return
 			}
@@ -150,4 +144,14 @@ func (raw *rawPart) cut(i int, after, through int64) *timeseries.Samples {
 		raw.one.Values = append(raw.one.Values, column[from:to])
 	}
 	return &raw.one
+}
+
+// readRaw is that of the database, which is held meanwhile.
+func (s *Store) readRaw(q *timeseries.SampleQuery, raw *rawPart) (more bool, err error) {
+	d, err := s.acquire()
+	if err != nil {
+		return false, err
+	}
+	defer d.release()
+	return d.readRaw(q, raw)
 }
