@@ -42,7 +42,7 @@ func TestCollectorsPage(t *testing.T) {
 	for _, text := range configurations {
 		writeFile(t, dir, "block.yaml", text)
 		cmd := exec.Command(binary, "check", "-c", "block.yaml")
-		cmd.Dir, cmd.Env = dir, environment()
+		cmd.Dir, cmd.Env = dir, append(environment(), "COMMUNITY=public")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s\n%v\n%s", text, err, out)
 		}
