@@ -309,6 +309,6 @@ statsd_proxy:
 		t.Errorf("%d lines passed, %v", s.passed("statsd_proxy.lines"), err)
 	}
 	if code, err := p.end(syscall.SIGTERM); code != 0 || err != nil {
-		t.Errorf("weir ends with %d %v", code, err)
+		t.Errorf("weir ends with %d %v:\n%s", code, err, p.log())
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/internal/resident"
 	"github.com/weirhq/weir/internal/script"
 )
 
@@ -18,6 +19,7 @@ func scriptHostCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			resident.Trim() // the budget of the script is for what it uses itself
 			if err := script.Serve(host); err != nil {
 				return failure{err}
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/weirhq/weir/internal/inventory"
 	"github.com/weirhq/weir/internal/ntopng"
 	"github.com/weirhq/weir/internal/prometheus"
+	"github.com/weirhq/weir/internal/resident"
 	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -196,7 +197,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 		d.log.Info("started", "part", p.name, "took", time.Since(begin).Round(time.Microsecond))
 	}
 	d.notReady.Store(nil)
-	trimTables()
+	resident.Trim()
 	d.log.Info("ready", d.where()...)
 	d.warnAboutAccess(d.started)
 	return nil

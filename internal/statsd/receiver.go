@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/weirhq/weir/internal/telemetry"
@@ -11,8 +12,10 @@ import (
 
 // Receiver is the sockets of a StatsD server for somebody else than its aggregation, such as a proxy.
 type Receiver struct {
-	in        *intake
-	listen    []Listen
+	in     *intake
+	listen []Listen
+
+	mu        sync.Mutex // of what Addresses reads while Stop runs
 	listeners []listener
 }
 
@@ -24,22 +27,30 @@ func NewReceiver(listen []Listen, lanes []Lane, component string, reg *telemetry
 
 // Start binds every address and begins to receive; a [*ListenError] says which one could not be bound.
 func (r *Receiver) Start(ctx context.Context) error {
+	var bound []listener
 	for i, l := range r.listen {
-		bound, err := r.in.listen(l)
+		one, err := r.in.listen(l)
 		if err != nil {
-			r.Stop(ctx)
+			for _, l := range bound {
+				l.close(ctx)
+			}
 			return &ListenError{Index: i, Err: err}
 		}
-		r.listeners = append(r.listeners, bound)
+		bound = append(bound, one)
 	}
-	for _, l := range r.listeners {
+	for _, l := range bound {
 		l.serve()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listeners = bound
 	return nil
 }
 
-// Addresses is where it listens, in the order of the addresses it was given; valid after Start.
+// Addresses is where it listens, in the order of the addresses it was given; none before Start and after Stop. Any goroutine.
 func (r *Receiver) Addresses() []net.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var addresses []net.Addr
 	for _, l := range r.listeners {
 		addresses = append(addresses, l.address())
@@ -49,10 +60,13 @@ func (r *Receiver) Addresses() []net.Addr {
 
 // Stop takes in what the sockets still hold, as far as ctx lets it, and closes them.
 func (r *Receiver) Stop(ctx context.Context) {
-	for _, l := range r.listeners {
+	r.mu.Lock()
+	bound := r.listeners
+	r.listeners = nil
+	r.mu.Unlock()
+	for _, l := range bound {
 		l.close(ctx)
 	}
-	r.listeners = nil
 }
 
 // LastPacket is when the last packet came, zero before the first. Any goroutine.

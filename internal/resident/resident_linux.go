@@ -1,4 +1,6 @@
-package daemon
+// Package resident keeps of the program in memory what is used: the daemon and every script have a
+// process of the same large program.
+package resident
 
 import (
 	"bufio"
@@ -9,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// piece is the size, in bytes, of the mappings trimTables leaves.
+// piece is the size, in bytes, of the mappings Trim leaves.
 const piece = 128 << 10
 
-// trimTables makes the read-only tables of the program (types, line numbers, constants)
+// Trim makes the read-only tables of the program (types, line numbers, constants)
 // resident only where they are used. Recent kernels map a whole 2 MiB piece of the page cache when
 // one byte of it is touched, and so an idle daemon holds nearly all the tables of a large program; they
 // never map beyond the end of a mapping, though. So the mapping is cut into small
 // ones, by giving every second piece an advice that means nothing to it, and what the
 // start has touched is given back; what is used again is mapped again from the file. The code itself
 // stays as it is: it is faster in large pages. Where /proc is missing nothing happens.
-func trimTables() {
+func Trim() {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return

@@ -1,0 +1,7 @@
+//go:build !linux
+
+// Package resident keeps of the program in memory what is used.
+package resident
+
+// Trim does nothing where the kernel maps pages one by one.
+func Trim() {}
