@@ -43,8 +43,8 @@ type runningBot struct {
 
 // botMakers make the bot of an entry of collectors; one line for each kind.
 var botMakers = map[string]func(config.Collector) bot.Bot{
-	"http": func(config.Collector) bot.Bot { return probe.HTTP{} },
-	"tcp":  func(config.Collector) bot.Bot { return probe.TCP{} },
+	"http": func(config.Collector) bot.Bot { return probe.HTTP },
+	"tcp":  func(config.Collector) bot.Bot { return probe.TCP },
 	"ping": func(config.Collector) bot.Bot { return ping.New() },
 	"exec": func(c config.Collector) bot.Bot { return exec.New(commandsOf(c)) },
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -32,17 +31,7 @@ import (
 //
 // Values: up (1 when all that is expected is there, otherwise 0), status, seconds of the
 // phases dns, connect, tls, first_byte and total, bytes of the page, cert_expires (seconds until the first certificate ends).
-type HTTP struct{}
-
-var _ bot.Bot = HTTP{}
-
-// Protocol implements bot.Bot.
-func (HTTP) Protocol() string { return "http" }
-
-// Jobs implements bot.Bot.
-func (HTTP) Jobs(ctx context.Context, from collector.Source, to collector.Sink) iter.Seq2[collector.Job, error] {
-	return jobs(ctx, "http", from, to, probeHTTP)
-}
+var HTTP bot.Bot = prober{"http", probeHTTP}
 
 type httpDetails struct {
 	common

@@ -24,9 +24,20 @@ type measured map[string]float64
 // service that does not answer is a measurement.
 type probe func(ctx context.Context, device *collector.JobConfig, sensor *collector.SensorConfig) (measured, string, error)
 
-// jobs are those of a bot that probes; values go below the protocol.
-func jobs(ctx context.Context, protocol string, from collector.Source, to collector.Sink, probe probe) iter.Seq2[collector.Job, error] {
-	return bot.EachDevice(ctx, from, protocol, func(ctx context.Context, device *collector.JobConfig, run collector.Run) error {
+// prober is a bot that probes; values go below the protocol.
+type prober struct {
+	protocol string
+	probe    probe
+}
+
+var _ bot.Bot = prober{}
+
+// Protocol implements bot.Bot.
+func (p prober) Protocol() string { return p.protocol }
+
+// Jobs implements bot.Bot.
+func (p prober) Jobs(ctx context.Context, from collector.Source, to collector.Sink) iter.Seq2[collector.Job, error] {
+	return bot.EachDevice(ctx, from, p.protocol, func(ctx context.Context, device *collector.JobConfig, run collector.Run) error {
 		var values []collector.Value
 		var failed []error
 		for i := range device.Sensors {
@@ -35,12 +46,12 @@ func jobs(ctx context.Context, protocol string, from collector.Source, to collec
 				continue
 			}
 			at := time.Now()
-			found, below, err := probe(ctx, device, sensor)
+			found, below, err := p.probe(ctx, device, sensor)
 			if err != nil {
 				failed = append(failed, fmt.Errorf("sensor %d of %s: %w", i+1, device.Name, err))
 				continue
 			}
-			prefix := bot.Prefix(device) + "." + protocol + "."
+			prefix := bot.Prefix(device) + "." + p.protocol + "."
 			if below != "" {
 				prefix += below + "."
 			}

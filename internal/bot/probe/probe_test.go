@@ -98,7 +98,7 @@ func TestHTTP(t *testing.T) {
 		{"unknown certificate", `{"url":"` + secure.URL + `/"}`, 0, 0, "total up", ""},
 		{"nobody", `{"url":"http://127.0.0.1:1/"}`, 0, 0, "total up", ""},
 	} {
-		values, err := once(t, HTTP{}, 0, "{}", c.sensor)
+		values, err := once(t, HTTP, 0, "{}", c.sensor)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -118,7 +118,7 @@ func TestHTTP(t *testing.T) {
 		}
 	}
 	host, port, _ := net.SplitHostPort(strings.TrimPrefix(plain.URL, "http://"))
-	if values, err := once(t, HTTP{}, 311, `{"ipv4":"`+host+`"}`, `{"url":"http://{ipv4}:`+port+`/"}`); err != nil || values["7 entity.311.http.up"] != 1 {
+	if values, err := once(t, HTTP, 311, `{"ipv4":"`+host+`"}`, `{"url":"http://{ipv4}:`+port+`/"}`); err != nil || values["7 entity.311.http.up"] != 1 {
 		t.Error(values, err)
 	}
 	for sensor, want := range map[string]string{
@@ -127,7 +127,7 @@ func TestHTTP(t *testing.T) {
 		`{"url":5}`:                             `cannot use the details`,
 		`{"url":"http://x/","expect_body":"("}`: "cannot use expect_body",
 	} {
-		if values, err := once(t, HTTP{}, 0, "{}", sensor); err == nil || !strings.Contains(err.Error(), want) || len(values) > 0 {
+		if values, err := once(t, HTTP, 0, "{}", sensor); err == nil || !strings.Contains(err.Error(), want) || len(values) > 0 {
 			t.Errorf("%s: %v %v", sensor, err, values)
 		}
 	}
@@ -187,12 +187,12 @@ func TestTCP(t *testing.T) {
 		{"no tls", `{"address":"` + mail + `","tls":true,"timeout":1}`, 0, "connect total up"},
 		{"closed", `{"address":"127.0.0.1:1"}`, 0, "total up"},
 	} {
-		values, err := once(t, TCP{}, 311, `{"ipv4":"127.0.0.1"}`, c.sensor)
+		values, err := once(t, TCP, 311, `{"ipv4":"127.0.0.1"}`, c.sensor)
 		if err != nil || values["7 entity.311.tcp.up"] != c.up || names(values) != c.names {
 			t.Errorf("%s: %v %v", c.name, values, err)
 		}
 	}
-	if _, err := once(t, TCP{}, 311, `{}`, `{"port":25}`); err == nil || !strings.Contains(err.Error(), `cannot use ":25": it must be like mail.example.org:25`) {
+	if _, err := once(t, TCP, 311, `{}`, `{"port":25}`); err == nil || !strings.Contains(err.Error(), `cannot use ":25": it must be like mail.example.org:25`) {
 		t.Error(err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"iter"
 	"net"
 	"regexp"
 	"strconv"
@@ -27,17 +26,7 @@ import (
 //
 // Values: up (1 when all that is expected is there, otherwise 0), seconds of connect, tls and total, and
 // cert_expires (seconds until the first certificate ends).
-type TCP struct{}
-
-var _ bot.Bot = TCP{}
-
-// Protocol implements bot.Bot.
-func (TCP) Protocol() string { return "tcp" }
-
-// Jobs implements bot.Bot.
-func (TCP) Jobs(ctx context.Context, from collector.Source, to collector.Sink) iter.Seq2[collector.Job, error] {
-	return jobs(ctx, "tcp", from, to, probeTCP)
-}
+var TCP bot.Bot = prober{"tcp", probeTCP}
 
 type tcpDetails struct {
 	common
