@@ -19,7 +19,7 @@ func scriptHostCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			resident.Trim() // the budget of the script is for what it uses itself
+			resident.Trim() // there are as many of these processes as scripts
 			if err := script.Serve(host); err != nil {
 				return failure{err}
 			}

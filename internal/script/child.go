@@ -27,7 +27,7 @@ type child struct {
 	conn     net.Conn
 	pid      int
 	kill     func()               // the process and those it started; harmless when they are gone
-	memory   func() int64         // resident bytes, 0 when unknown
+	memory   func() int64         // resident bytes of its own, 0 when unknown
 	computed func() time.Duration // processor time of the thread that makes the calls
 	nice     func(step int)       // gives it, and what it started, less of the processors than others by so many steps
 	limit    func()               // lets the kernel keep it within its budget from now on

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,7 +21,7 @@ func attributes() *syscall.SysProcAttr {
 }
 
 // memorySlack is what a process may map above what it had at first and its budget
-// of resident memory before the kernel refuses: runtimes map more than they use, and
+// of memory before the kernel refuses: runtimes map more than they use, and
 // the refusal is only there for what grows faster than somebody looks.
 const memorySlack = 1 << 30
 
@@ -36,15 +37,19 @@ func limit(pid int, budget Budget) {
 	_ = unix.Prlimit(pid, unix.RLIMIT_STACK, &unix.Rlimit{Cur: hostStack, Max: hostStack}, nil)
 	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &none, nil)
 	if budget.Memory > 0 {
-		most := uint64(statm(pid, 5) + budget.Memory + memorySlack)
+		most := uint64(sizes(pid, "VmData:") + budget.Memory + memorySlack)
 		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil)
 	}
 	// When memory runs out, the kernel ends scripts before the daemon.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
 }
 
-// residentMemory returns a function that reads how many bytes pid has in memory.
-func residentMemory(pid int) func() int64 { return func() int64 { return statm(pid, 1) } }
+// residentMemory returns a function that reads how many bytes pid has in memory that are
+// its own. What is mapped from files does not count: every script process has the same program, and how much of it
+// the kernel maps says nothing about the script.
+func residentMemory(pid int) func() int64 {
+	return func() int64 { return sizes(pid, "RssAnon:", "RssShmem:") }
+}
 
 // computed is the processor time that the first thread of pid has used.
 func computed(pid int) time.Duration {
@@ -67,22 +72,21 @@ func nice(pid, step int) {
 	_ = unix.Setpriority(unix.PRIO_PGRP, pid, min(19, 20-own+step))
 }
 
-// statm reads a field of /proc/PID/statm: 1 is what is resident, 5 what is
-// writable and private. It returns bytes, 0 when there is no such process.
-func statm(pid, field int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+// sizes adds up fields of /proc/PID/status that are sizes. It returns bytes, 0 when there is no
+// such process.
+func sizes(pid int, fields ...string) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	fields := bytes.Fields(text)
-	if len(fields) <= field {
-		return 0
+	kib := int64(0)
+	for line := range bytes.Lines(text) {
+		if words := bytes.Fields(line); len(words) == 3 && slices.Contains(fields, string(words[0])) {
+			n, _ := strconv.ParseInt(string(words[1]), 10, 64)
+			kib += n
+		}
 	}
-	pages, err := strconv.ParseInt(string(fields[field]), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	return kib << 10
 }
 
 // awaitExit returns when pid has ended, and leaves it to be waited for. It

@@ -98,7 +98,7 @@ var figures = []figure{
 	newFigure("errors_total", "Errors the script raised.", counter, func(s Stats) float64 { return float64(s.Errors) }),
 	newFigure("interrupts_total", "Interrupts of calls that were over the soft budget of time.", counter, func(s Stats) float64 { return float64(s.Interrupts) }),
 	newFigure("busy_seconds_total", "Time in calls.", counter, func(s Stats) float64 { return s.BusySeconds }),
-	newFigure("memory_bytes", "Resident memory of the script's process.", gauge, func(s Stats) float64 { return float64(s.MemoryBytes) }),
+	newFigure("memory_bytes", "Resident memory of the script's process, without what is mapped from files.", gauge, func(s Stats) float64 { return float64(s.MemoryBytes) }),
 	newFigure("frames_in_total", "Frames sent to the script.", counter, func(s Stats) float64 { return float64(s.FramesIn) }),
 	newFigure("frames_out_total", "Frames the script sent.", counter, func(s Stats) float64 { return float64(s.FramesOut) }),
 	newFigure("bytes_in_total", "Bytes sent to the script.", counter, func(s Stats) float64 { return float64(s.BytesIn) }),

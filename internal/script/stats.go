@@ -37,7 +37,7 @@ type Stats struct {
 	Errors      int64   `json:"errors"`
 	Interrupts  int64   `json:"interrupts"` // because of Budget.Soft
 	BusySeconds float64 `json:"busy_seconds"`
-	MemoryBytes int64   `json:"memory_bytes"`
+	MemoryBytes int64   `json:"memory_bytes"` // without what is mapped from files
 
 	FramesIn  int64 `json:"frames_in"` // to the script
 	FramesOut int64 `json:"frames_out"`
