@@ -407,7 +407,7 @@ var (
 	pid          = regexp.MustCompile(`- \[\d+\] `)
 	graphiteLine = regexp.MustCompile(`(?m)^(.*) (\S+) \d+$`)
 	timeNames    = regexp.MustCompile(`(calculationtime|processing_time|flush_time|flush_length|last_flush|last_exception|timestamp_lag)($|[.;])`)
-	statsTimes   = regexp.MustCompile(`(?m)^(uptime|messages\.last_msg_seen|graphite\.\w+|console\.lastFlush): \d+$`)
+	statsTimes   = regexp.MustCompile(`(?m)^(uptime|messages\.last_msg_seen|graphite\.\w+|console\.lastFlush|console\.lastException): \d+$`)
 	lag          = regexp.MustCompile(`('[^']*\.timestamp_lag'): \S+?(,| )`)
 )
 
