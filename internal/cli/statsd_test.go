@@ -39,7 +39,12 @@ func TestStatsdThatCannotStart(t *testing.T) {
 	}
 	f("{port: 8125", "$PATH:1:12", "syntax error")
 	f("{\n port: 'x'\n}", "$PATH:2:8", "port")
-	f("{backends: ['mine']}", "Failed to load backend: mine", "Cannot find module 'mine'")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	f(fmt.Sprintf("{servers: [], mgmt_address: '127.0.0.1', mgmt_port: %d, backends: ['mine']}", free.Addr().(*net.TCPAddr).Port), "Failed to load backend: mine", "Cannot find module 'mine'")
 	f(fmt.Sprintf("{server: './servers/tcp', address: '127.0.0.1', port: %d}", port), fmt.Sprint(port), "option port", "address already in use")
 	f(fmt.Sprintf("{servers: [{server: './servers/tcp', address: '127.0.0.1', port: %d}]}", port), fmt.Sprint(port), "option servers[0].port")
 	f(fmt.Sprintf("{servers: [], mgmt_address: '127.0.0.1', mgmt_port: %d}", port), fmt.Sprint(port), "options mgmt_port and mgmt_address")
