@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // inspectAPI is the name of the host that only loads a script.
@@ -38,55 +37,17 @@ func Inspect(ctx context.Context, setup Setup, budget script.Budget) (*Inspectio
 	if err != nil {
 		panic("BUG: cannot encode a setup: " + err.Error())
 	}
-	w := &waiter{ready: make(chan *script.Process, 1), exit: make(chan *script.Exit, 1)}
-	log := slog.New(slog.DiscardHandler) // what the script says is in Problems, or of no interest
-	spec := script.Spec{Name: setup.Name, API: inspectAPI, Path: setup.Script, Setup: payload, Budget: budget}
-	s := script.New(spec, w, script.NewRegistry(telemetry.NewRegistry()), log)
-	if err := s.Start(ctx); err != nil {
+	p, stop, err := script.Load(ctx, script.Spec{Name: setup.Name, API: inspectAPI, Path: setup.Script, Setup: payload, Budget: budget})
+	defer stop()
+	if err != nil {
 		return nil, err
 	}
-	defer s.Stop(ctx) // an error means that it was killed
-	select {
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the script did not load in time: %w", ctx.Err())
-	case e := <-w.exit:
-		if e.Failure != nil {
-			return nil, e.Failure
-		}
-		return nil, e
-	case p := <-w.ready:
-		answer, err := p.Request(ctx, kindInspect, nil)
-		if err != nil {
-			return nil, err
-		}
-		found := new(Inspection)
-		return found, json.Unmarshal(answer, found)
+	answer, err := p.Request(ctx, kindInspect, nil)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// waiter hears how the loading of a script came out.
-type waiter struct {
-	ready chan *script.Process
-	exit  chan *script.Exit
-}
-
-// OnReady implements script.Handler.
-func (w *waiter) OnReady(p *script.Process) {
-	select {
-	case w.ready <- p:
-	default:
-	}
-}
-
-// OnFrame implements script.Handler: there are none.
-func (*waiter) OnFrame(byte, []byte) {}
-
-// OnExit implements script.Handler.
-func (w *waiter) OnExit(e *script.Exit) {
-	select {
-	case w.exit <- e:
-	default: // the first one counts
-	}
+	found := new(Inspection)
+	return found, json.Unmarshal(answer, found)
 }
 
 // inspector is the script half of Inspect: a host, and the output of its script.

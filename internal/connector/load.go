@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +107,7 @@ func (s *Script) load() error {
 		return err
 	}
 	s.vm.SetDeadline(s.setup.Call)
-	log := outputLog(s.out)
+	log := script.Logger(s.out.Log)
 	if s.modules, err = modules.Register(s.vm, modules.Options{Call: s.setup.Call, Log: log}); err != nil {
 		return err
 	}
@@ -335,40 +334,3 @@ func (s *Script) Close() error {
 	}
 	return s.file.Close()
 }
-
-// outputLog is a log that goes where the script's own lines go.
-func outputLog(out Output) *slog.Logger { return slog.New(logHandler{out: out}) }
-
-// logHandler writes a message and its attributes as one text: the time and the
-// level are in the other log.
-type logHandler struct {
-	out  Output
-	more string // attributes of the logger
-}
-
-// Enabled implements slog.Handler.
-func (h logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h logHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message + h.more
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key != "left_out" || a.Value.Any() != int64(0) { // of a limited message: none was
-			text += " " + a.String()
-		}
-		return true
-	})
-	h.out.Log(r.Level, text)
-	return nil
-}
-
-// WithAttrs implements slog.Handler.
-func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	for _, a := range attrs {
-		h.more += " " + a.String()
-	}
-	return h
-}
-
-// WithGroup implements slog.Handler: nobody groups attributes here.
-func (h logHandler) WithGroup(string) slog.Handler { return h }

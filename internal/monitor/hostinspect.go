@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/weirhq/weir/internal/countergroup"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Inspection is what a script comes to when it is only looked at.
@@ -32,8 +30,8 @@ func Inspect(ctx context.Context, e Entry, groups *countergroup.Registry) ([]Ins
 	var all []*inspected
 	defer func() {
 		for _, one := range all {
-			if one.supervisor != nil {
-				_ = one.supervisor.Stop(ctx) // an error means that it was killed
+			if one.stop != nil {
+				one.stop()
 			}
 		}
 	}()
@@ -72,30 +70,16 @@ func Inspect(ctx context.Context, e Entry, groups *countergroup.Registry) ([]Ins
 // inspected is a script while it is looked at.
 type inspected struct {
 	Inspection
-	supervisor *script.Supervisor
-	process    *script.Process
-	result     Probe
+	process *script.Process
+	stop    func()
+	result  Probe
 }
 
 // load starts the process.
 func (i *inspected) load(ctx context.Context, of *member) error {
-	w := &waiter{ready: make(chan *script.Process, 1), exit: make(chan *script.Exit, 1)}
-	i.supervisor = script.New(of.spec(of.source, nil), w, script.NewRegistry(telemetry.NewRegistry()), slog.New(slog.DiscardHandler))
-	if err := i.supervisor.Start(ctx); err != nil {
-		i.supervisor = nil
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("%s: the script did not load in time: %w", i.File, ctx.Err())
-	case e := <-w.exit:
-		if e.Failure != nil {
-			return e.Failure
-		}
-		return e
-	case i.process = <-w.ready:
-		return nil
-	}
+	var err error
+	i.process, i.stop, err = script.Load(ctx, of.spec(of.source, nil))
+	return err
 }
 
 func (i *inspected) probe(ctx context.Context, m *Monitors) error {
@@ -152,25 +136,5 @@ func (i *inspected) attach(m *Monitors) {
 		if len(matched) == 0 {
 			i.Problems = append(i.Problems, fmt.Sprintf("no %s matches %s", groupKind(block.Type), describe(block.Attach)))
 		}
-	}
-}
-
-// waiter hears how the loading of a script came out.
-type waiter struct {
-	ready chan *script.Process
-	exit  chan *script.Exit
-}
-
-// OnReady implements script.Handler.
-func (w *waiter) OnReady(p *script.Process) { w.ready <- p }
-
-// OnFrame implements script.Handler: nothing that it asks for is done.
-func (*waiter) OnFrame(byte, []byte) {}
-
-// OnExit implements script.Handler.
-func (w *waiter) OnExit(e *script.Exit) {
-	select {
-	case w.exit <- e:
-	default: // the first one counts
 	}
 }

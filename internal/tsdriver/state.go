@@ -72,7 +72,7 @@ const noInterface = -1 // the system interface
 // open makes the state. It must be closed, also after an error.
 func open(setup Setup, out output, print func(line string)) (*state, error) {
 	s := &state{
-		setup: setup, out: out, print: print, now: time.Now, log: slog.New(logHandler{out: out}), clients: make(clients),
+		setup: setup, out: out, print: print, now: time.Now, log: script.Logger(out.Log), clients: make(clients),
 		interfaces: make(map[int64]string), selected: noInterface, unknown: make(map[string]bool),
 	}
 	s.warn = telemetry.NewLimited(s.log, time.Minute, 10)
@@ -458,36 +458,3 @@ func (s *state) asScriptError(err error, doing string) *script.Error {
 	}
 	return e
 }
-
-// logHandler writes a message and its attributes as one text: the time and the level are in the other log.
-type logHandler struct {
-	out  output
-	more string // attributes of the logger
-}
-
-// Enabled implements slog.Handler.
-func (h logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h logHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message + h.more
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key != "left_out" || a.Value.Any() != int64(0) { // of a limited message: none was
-			text += " " + a.String()
-		}
-		return true
-	})
-	h.out.Log(r.Level, text)
-	return nil
-}
-
-// WithAttrs implements slog.Handler.
-func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	for _, a := range attrs {
-		h.more += " " + a.String()
-	}
-	return h
-}
-
-// WithGroup implements slog.Handler: nobody groups attributes here.
-func (h logHandler) WithGroup(string) slog.Handler { return h }

@@ -16,7 +16,6 @@ import (
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/bot"
 	"github.com/weirhq/weir/internal/script"
-	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Config is a collector of the configuration.
@@ -243,14 +242,7 @@ func (b *Bot) perform(ctx context.Context, j *job, run collector.Run, to collect
 // Inspect loads a script as Start would, in a process with its budget, calls neither of its functions, and ends the process.
 // The error is that of the script where it cannot be loaded: a *script.Error, with its place. ctx bounds the whole.
 func Inspect(ctx context.Context, cfg Config) error {
-	b := New(cfg, script.NewRegistry(telemetry.NewRegistry()), slog.New(slog.DiscardHandler))
-	if err := b.supervisor.Start(ctx); err != nil {
-		return err
-	}
-	defer b.supervisor.Stop(ctx) // an error means that it was killed
-	_, err := b.running(ctx)
-	if exit := new(script.Exit); errors.As(err, &exit) && exit.Failure != nil {
-		return exit.Failure
-	}
+	_, stop, err := script.Load(ctx, cfg.spec())
+	stop()
 	return err
 }

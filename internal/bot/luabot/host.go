@@ -31,7 +31,7 @@ func (h *host) Setup(payload []byte, out *script.Writer) error {
 		return errors.New("cannot read the setup") // there may be secrets in it
 	}
 	var err error
-	if h.script, err = newScript(setup, func(line string) { out.Log(slog.LevelInfo, line) }, slog.New(logHandler{out: out})); err != nil {
+	if h.script, err = newScript(setup, func(line string) { out.Log(slog.LevelInfo, line) }, script.Logger(out.Log)); err != nil {
 		return err
 	}
 	h.reach.Store(h.script) // before it runs something, which may take for ever

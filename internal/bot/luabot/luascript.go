@@ -1,7 +1,6 @@
 package luabot
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -384,26 +383,6 @@ func (s *luaScript) close() {
 	s.vm.Close()
 	s.modules.Close()
 }
-
-// logHandler is the log of the modules: their warnings go to the daemon's.
-type logHandler struct{ out *script.Writer }
-
-// Enabled implements slog.Handler.
-func (logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h logHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message
-	r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
-	h.out.Log(r.Level, text)
-	return nil
-}
-
-// WithAttrs implements slog.Handler: the modules have none.
-func (h logHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-// WithGroup implements slog.Handler: nor groups.
-func (h logHandler) WithGroup(string) slog.Handler { return h }
 
 // at is a Unix time in seconds; 0 is the zero time.
 func at(seconds float64) time.Time {
