@@ -8,7 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
-	"github.com/weirhq/weir/internal/drivers"
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers/clickhouse"
 	"github.com/weirhq/weir/internal/drivers/influxdb"
 	"github.com/weirhq/weir/internal/drivers/prometheus"
@@ -39,7 +39,7 @@ func defaultRemote() Remote {
 }
 
 // access is how the server of an entry is reached, nil when it has none.
-func (w *Driver) access() *drivers.Access {
+func (w *Driver) access() *delivery.Access {
 	switch w.Kind {
 	case InfluxDBDriver:
 		return &w.Remote.InfluxDB.Access
@@ -77,7 +77,7 @@ func remoteKinds(to *Driver) []namedCase {
 }
 
 // remoteOptions are those of every kind, with those of one.
-func remoteOptions(r *Remote, a *drivers.Access, example, reading string, own ...option) section {
+func remoteOptions(r *Remote, a *delivery.Access, example, reading string, own ...option) section {
 	secret := func(name string, to *string, doc string) option {
 		return option{name: name, value: text{to: to, check: filled, expand: true, secret: true}, example: "${STORE_SECRET}", doc: doc}
 	}
@@ -118,11 +118,11 @@ func (w *Driver) checkRemote(d *decoder, path string) {
 	if a.Token.Text != "" && a.Token.File != "" {
 		wrong("token_file", "token is given too; keep one of them")
 	}
-	token := a.Token != (drivers.Secret{})
-	if token && (a.Username != "" || a.Password != (drivers.Secret{})) {
+	token := a.Token != (delivery.Secret{})
+	if token && (a.Username != "" || a.Password != (delivery.Secret{})) {
 		wrong("token", "username or password is given too; keep the token or them")
 	}
-	if a.Username == "" && a.Password != (drivers.Secret{}) {
+	if a.Username == "" && a.Password != (delivery.Secret{}) {
 		wrong("password", "it is that of username, which is not given")
 	}
 	if a.TLS.Cert != "" && a.TLS.Key == "" {
@@ -153,7 +153,7 @@ func (c *Config) readDrivers() (failed Errors) {
 			continue
 		}
 		path := index("timeseries.write", i) + "." + w.Kind
-		for name, secret := range map[string]drivers.Secret{"password_file": a.Password, "token_file": a.Token} {
+		for name, secret := range map[string]delivery.Secret{"password_file": a.Password, "token_file": a.Token} {
 			if secret.File == "" {
 				continue
 			}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/weirhq/weir/internal/drivers"
+	"github.com/weirhq/weir/internal/delivery"
 )
 
 func TestRemoteDrivers(t *testing.T) {
@@ -29,7 +29,7 @@ timeseries:
 	if r := w[1].Remote; r.MaxQueue != 64<<20 || r.InfluxDB.Database != "weir" || r.InfluxDB.Access.Password.Text != "s3cret" || r.InfluxDB.Access.URL != "http://127.0.0.1:8086" {
 		t.Errorf("got %+v", r)
 	}
-	if r := w[2].Remote; r.MaxQueue != 512<<20 || r.InfluxDB.Bucket != "b" || r.InfluxDB.Organization != "o" || r.InfluxDB.Access.Token != (drivers.Secret{File: "/etc/weir/token"}) {
+	if r := w[2].Remote; r.MaxQueue != 512<<20 || r.InfluxDB.Bucket != "b" || r.InfluxDB.Organization != "o" || r.InfluxDB.Access.Token != (delivery.Secret{File: "/etc/weir/token"}) {
 		t.Errorf("got %+v", r)
 	}
 	if r := w[3].Remote; r.Prometheus.WriteURL != "http://127.0.0.1:9009/api/v1/push" || r.Prometheus.Access.TLS.CA != "ca.pem" {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/internal/drivers/clickhouse"
 	"github.com/weirhq/weir/internal/drivers/influxdb"
@@ -17,7 +18,7 @@ func makeRemote(remote func(*config.Remote) drivers.Remote) func(config.Driver, 
 		d := drivers.New(drivers.Config{
 			Name: entry.Name, Dir: filepath.Join(in.config.Data, "remotes", entry.Name), MaxBytes: entry.Remote.MaxQueue,
 		}, remote(&entry.Remote), in.registry, in.log)
-		return d, []part{{"queue of " + entry.Name, d.Start, d.Stop, drivers.StopPatience}}
+		return d, []part{{"queue of " + entry.Name, d.Start, d.Stop, delivery.StopPatience}}
 	}
 }
 

@@ -1,16 +1,13 @@
 // Package drivers makes timeseries drivers of remote stores: InfluxDB, Prometheus
 // and ClickHouse, each in a package below this one that knows its protocols.
-// Here is what they share: the queue on disk from which points are delivered, what becomes of
-// points that a store does not want, and the answers to questions, for which
-// samples are fetched and counted as the embedded store does (specification
-// section 6, R33).
+// Here is what they share: points in a queue on disk (see package delivery), and the answers to
+// questions, for which samples are fetched and counted as the embedded store does
+// (specification section 6, R33).
 package drivers
 
 import (
 	"context"
-	"fmt"
 	"iter"
-	"time"
 
 	"github.com/weirhq/weir/timeseries"
 )
@@ -21,8 +18,8 @@ type Remote interface {
 	// Setup prepares the store. It is called until it returns nil, and points may be sent before.
 	Setup(ctx context.Context) error
 
-	// Send stores points. After a *Rejected, which says that something is wrong with the points,
-	// fewer of them are sent; after any other error, such as a *Later, the same ones once
+	// Send stores points. After a *delivery.Rejected, which says that something is wrong with the points,
+	// fewer of them are sent; after any other error, such as a *delivery.Later, the same ones once
 	// more. Points may come again that are stored, and must then do no harm.
 	Send(ctx context.Context, points []timeseries.Point) error
 
@@ -41,20 +38,3 @@ type Remote interface {
 	// Delete removes series as timeseries.Driver says; there is a prefix or a tag.
 	Delete(ctx context.Context, prefix string, tags timeseries.Tags) error
 }
-
-// Rejected is the error of a store that does not want points and will not want them later.
-type Rejected struct {
-	Reason string
-	All    bool // every one of the points is refused, so there is no need to look for the bad ones
-}
-
-func (e *Rejected) Error() string { return fmt.Sprintf("the server rejects it: %.500q", e.Reason) }
-
-// Later is the error of a store that cannot take points now and says when it can.
-type Later struct {
-	After time.Duration // 0 when it does not say
-	Err   error
-}
-
-func (e *Later) Error() string { return e.Err.Error() }
-func (e *Later) Unwrap() error { return e.Err }

@@ -23,6 +23,7 @@ type Config struct {
 type Driver struct {
 	remote Remote
 	queue  *queue
+	log    *slog.Logger
 }
 
 var (
@@ -36,25 +37,25 @@ const deletePatience = 10 * time.Second
 
 // New returns a Driver that sends nothing before Start. registry takes one for each name.
 func New(cfg Config, remote Remote, registry *telemetry.Registry, log *slog.Logger) *Driver {
-	return &Driver{remote: remote, queue: newQueue(cfg, func(ctx context.Context, points []timeseries.Point) error { return remote.Send(ctx, points) }, registry, log)}
+	return &Driver{remote: remote, queue: newQueue(cfg, func(ctx context.Context, points []timeseries.Point) error { return remote.Send(ctx, points) }, registry, log), log: log}
 }
 
 // Start opens the queue and begins to deliver what waits in it.
 func (d *Driver) Start(context.Context) error {
-	if err := d.queue.start(); err != nil {
-		return fmt.Errorf("cannot start the timeseries driver %s: %w", d.queue.cfg.Name, err)
+	if err := d.queue.start(d.log); err != nil {
+		return fmt.Errorf("cannot start the timeseries driver %s: %w", d.queue.name, err)
 	}
 	return nil
 }
 
 // Stop ends the delivery. What is not delivered stays in the queue on disk.
-func (d *Driver) Stop(ctx context.Context) error { return d.queue.close(ctx) }
+func (d *Driver) Stop(ctx context.Context) error { return d.queue.Stop(ctx) }
 
 // Flush waits until what was appended before is delivered, or set aside.
-func (d *Driver) Flush(ctx context.Context) error { return d.queue.flush(ctx) }
+func (d *Driver) Flush(ctx context.Context) error { return d.queue.Flush(ctx) }
 
 // Failure says why points cannot be delivered now, nil when they can.
-func (d *Driver) Failure() error { return d.queue.lastFailure() }
+func (d *Driver) Failure() error { return d.queue.Failure() }
 
 // Setup implements timeseries.Driver.
 func (d *Driver) Setup(ctx context.Context) error { return d.remote.Setup(ctx) }
@@ -84,7 +85,7 @@ func (d *Driver) Delete(ctx context.Context, prefix string, tags timeseries.Tags
 	}
 	waiting, cancel := context.WithTimeout(ctx, deletePatience)
 	defer cancel()
-	if err := d.queue.flush(waiting); err != nil {
+	if err := d.queue.Flush(waiting); err != nil {
 		return fmt.Errorf("cannot delete series of %q: they would come back: %w", prefix, err)
 	}
 	return d.remote.Delete(ctx, prefix, escapeTags(tags))

@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/spool"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -210,7 +211,7 @@ func TestRejected(t *testing.T) {
 	f := &fake{send: func(points []timeseries.Point) error {
 		for _, p := range points {
 			if slices.Contains(bad, p.Time) {
-				return &Rejected{Reason: fmt.Sprintf("a bad point among %d", len(points))}
+				return &delivery.Rejected{Reason: fmt.Sprintf("a bad point among %d", len(points))}
 			}
 		}
 		return nil
@@ -251,7 +252,7 @@ func TestRejected(t *testing.T) {
 	}
 
 	// When all are at fault nobody looks for them.
-	f.send = func([]timeseries.Point) error { return &Rejected{Reason: "too old", All: true} }
+	f.send = func([]timeseries.Point) error { return &delivery.Rejected{Reason: "too old", All: true} }
 	before := len(f.requests())
 	appendAll(t, d, some(0, 1000))
 	flush(t, d)
@@ -264,7 +265,7 @@ func TestRejected(t *testing.T) {
 // Failures are followed by longer and longer pauses, or by those the store asks for; nothing is lost.
 func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failures := []error{errors.New("down"), errors.New("down"), errors.New("down"), &Later{After: 100 * time.Second, Err: errors.New("busy")}}
+		failures := []error{errors.New("down"), errors.New("down"), errors.New("down"), &delivery.Later{After: 100 * time.Second, Err: errors.New("busy")}}
 		f := &fake{}
 		f.send = func([]timeseries.Point) error {
 			if len(failures) == 0 {
@@ -331,7 +332,7 @@ func TestHanging(t *testing.T) {
 		if time.Since(begin) != 0 {
 			t.Errorf("appending took %v", time.Since(begin))
 		}
-		time.Sleep(sendTime)
+		time.Sleep(30 * time.Second) // the time of a request
 		synctest.Wait()
 		if !errors.Is(d.Failure(), context.DeadlineExceeded) {
 			t.Errorf("got %v", d.Failure())
@@ -340,7 +341,7 @@ func TestHanging(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		begin = time.Now()
-		if err := d.Stop(t.Context()); err != nil || time.Since(begin) > stopTime {
+		if err := d.Stop(t.Context()); err != nil || time.Since(begin) > delivery.StopPatience {
 			t.Errorf("stopping took %v: %v", time.Since(begin), err)
 		}
 	})
@@ -521,7 +522,7 @@ func BenchmarkAppend(b *testing.B) {
 		points = append(points, timeseries.Point{Schema: s, Time: int64(i), Tags: []string{"1", fmt.Sprint("10.0.0.", i)}, Values: []float64{float64(i), 2, 3}})
 	}
 	q := newQueue(Config{Name: "far", Dir: b.TempDir(), MaxBytes: 8 << 30}, func(context.Context, []timeseries.Point) error { return nil }, telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
-	if err := q.start(); err != nil {
+	if err := q.start(slog.New(slog.DiscardHandler)); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -531,7 +532,7 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*3000/b.Elapsed().Seconds(), "values/s")
-	if err := q.close(context.Background()); err != nil {
+	if err := q.Stop(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 }

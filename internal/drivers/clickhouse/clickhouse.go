@@ -21,13 +21,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/timeseries"
 )
 
 // Config says where series go.
 type Config struct {
-	Access   drivers.Access
+	Access   delivery.Access
 	Database string // made when it is missing
 	Table    string // made when it is missing
 	Instance string // column ntopng_instance_name: which of several that share a table wrote a row
@@ -36,7 +37,7 @@ type Config struct {
 // Server is a ClickHouse. It implements drivers.Remote.
 type Server struct {
 	cfg    Config
-	client *drivers.Client
+	client *delivery.Client
 	table  string // with the database, quoted
 }
 
@@ -45,7 +46,7 @@ var _ drivers.Remote = (*Server)(nil)
 // New returns a Server, of which nothing is asked yet.
 func New(cfg Config) *Server {
 	cfg.Access.Scheme = "Bearer"
-	return &Server{cfg: cfg, client: drivers.NewClient(cfg.Access), table: quoteName(cfg.Database) + "." + quoteName(cfg.Table)}
+	return &Server{cfg: cfg, client: delivery.NewClient(cfg.Access), table: quoteName(cfg.Database) + "." + quoteName(cfg.Table)}
 }
 
 func quoteName(name string) string {
@@ -74,7 +75,7 @@ func (s *Server) Setup(ctx context.Context) error {
 func (s *Server) command(ctx context.Context, statement string, parameters url.Values) error {
 	query := url.Values{"wait_end_of_query": {"1"}} // or the status may say that all is well before it is
 	maps.Copy(query, parameters)
-	return s.client.Ask(ctx, drivers.Request{Method: http.MethodPost, Path: "/", Query: query, Body: []byte(statement)})
+	return s.client.Ask(ctx, delivery.Request{Method: http.MethodPost, Path: "/", Query: query, Body: []byte(statement)})
 }
 
 // lastTime is the last second that the type DateTime can hold.
@@ -85,15 +86,15 @@ func (s *Server) Send(ctx context.Context, points []timeseries.Point) error {
 	var body []byte
 	for i := range points {
 		if points[i].Time > lastTime {
-			return &drivers.Rejected{Reason: fmt.Sprintf("the time %d is after 2106, which DateTime cannot hold", points[i].Time)}
+			return &delivery.Rejected{Reason: fmt.Sprintf("the time %d is after 2106, which DateTime cannot hold", points[i].Time)}
 		}
 		body = appendRow(body, s.cfg.Instance, &points[i])
 	}
-	err := s.client.Ask(ctx, drivers.Request{Method: http.MethodPost, Path: "/", Body: body, Query: url.Values{
+	err := s.client.Ask(ctx, delivery.Request{Method: http.MethodPost, Path: "/", Body: body, Query: url.Values{
 		"wait_end_of_query": {"1"},
 		"query":             {"INSERT INTO " + s.table + " (schema_name, ifid, ntopng_instance_name, tstamp, tags, metrics) FORMAT JSONEachRow"},
 	}})
-	var rejected *drivers.Rejected
+	var rejected *delivery.Rejected
 	if errors.As(err, &rejected) && !badData(rejected.Reason) {
 		return errors.New(rejected.Error()) // it is not the points that are wrong
 	}
@@ -304,7 +305,7 @@ func (s *Server) Series(ctx context.Context, schema *timeseries.Schema, tags tim
 func (s *Server) samples(ctx context.Context, schema *timeseries.Schema, width int, statement string, w *where, yield func(*timeseries.Samples, error) bool) {
 	query := url.Values{"output_format_json_quote_denormals": {"0"}} // nan is null
 	maps.Copy(query, w.parameters)
-	response, err := s.client.Do(ctx, drivers.Request{Method: http.MethodPost, Path: "/", Query: query, Body: []byte(statement + " FORMAT JSONCompactEachRow")})
+	response, err := s.client.Do(ctx, delivery.Request{Method: http.MethodPost, Path: "/", Query: query, Body: []byte(statement + " FORMAT JSONCompactEachRow")})
 	if err != nil {
 		yield(nil, fmt.Errorf("cannot query %q: %w", schema.Name, err))
 		return

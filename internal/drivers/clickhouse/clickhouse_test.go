@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -224,7 +225,7 @@ func open(t *testing.T, handler http.Handler) (delivered, string) {
 	t.Helper()
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	server := New(Config{Access: drivers.Access{URL: web.URL, Username: "weir", Password: drivers.Secret{Text: "s3cret"}}, Database: "weir", Table: "timeseries"})
+	server := New(Config{Access: delivery.Access{URL: web.URL, Username: "weir", Password: delivery.Secret{Text: "s3cret"}}, Database: "weir", Table: "timeseries"})
 	registry := telemetry.NewRegistry()
 	dir := t.TempDir()
 	d := drivers.New(drivers.Config{Name: "clickhouse", Dir: dir}, server, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -102,7 +103,7 @@ func TestR33_Influxd(t *testing.T) {
 	n := 0
 	drivertest.Run(t, func(t *testing.T) drivertest.Driver {
 		n++
-		d := open(t, Config{Access: drivers.Access{URL: address}, Database: fmt.Sprintf("weir %d", n)})
+		d := open(t, Config{Access: delivery.Access{URL: address}, Database: fmt.Sprintf("weir %d", n)})
 		t.Cleanup(func() {
 			if a := d.ledger.Snapshot(); a.Discarded["rejected"] != 0 || !a.Balanced() {
 				t.Errorf("%+v", a)
@@ -114,7 +115,7 @@ func TestR33_Influxd(t *testing.T) {
 
 // From Append to the real server, the queue on disk between them.
 func BenchmarkInfluxd(b *testing.B) {
-	d := open(b, Config{Access: drivers.Access{URL: startInfluxd(b)}, Database: "weir"})
+	d := open(b, Config{Access: delivery.Access{URL: startInfluxd(b)}, Database: "weir"})
 	schema := &timeseries.Schema{Name: "host:traffic", Step: 60, Tags: []string{"ifid", "host"}, Metrics: []string{"a", "b", "c"}}
 	var points []timeseries.Point
 	for i := range 10_000 {

@@ -16,22 +16,23 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/timeseries"
 )
 
 // Config says where series go: to a database of 1.x, or to a bucket of 2.x.
 type Config struct {
-	Access       drivers.Access // a token is one of 2.x
-	Database     string         // of 1.x; made when it is missing
-	Bucket       string         // of 2.x, instead of Database
-	Organization string         // that the bucket belongs to
+	Access       delivery.Access // a token is one of 2.x
+	Database     string          // of 1.x; made when it is missing
+	Bucket       string          // of 2.x, instead of Database
+	Organization string          // that the bucket belongs to
 }
 
 // Server is an InfluxDB. It implements drivers.Remote.
 type Server struct {
 	cfg    Config
-	client *drivers.Client
+	client *delivery.Client
 }
 
 var _ drivers.Remote = (*Server)(nil)
@@ -39,7 +40,7 @@ var _ drivers.Remote = (*Server)(nil)
 // New returns a Server, of which nothing is asked yet.
 func New(cfg Config) *Server {
 	cfg.Access.Scheme = "Token"
-	return &Server{cfg: cfg, client: drivers.NewClient(cfg.Access)}
+	return &Server{cfg: cfg, client: delivery.NewClient(cfg.Access)}
 }
 
 // second reports whether the server is one of 2.x.
@@ -48,7 +49,7 @@ func (s *Server) second() bool { return s.cfg.Bucket != "" }
 // Setup implements drivers.Remote: it makes the database when it is missing.
 func (s *Server) Setup(ctx context.Context) error {
 	if s.second() {
-		return s.client.Ask(ctx, drivers.Request{Path: "/ping"})
+		return s.client.Ask(ctx, delivery.Request{Path: "/ping"})
 	}
 	// The server says nothing when the database is there, and then leaves it as it is. A user
 	// who may not make one may still use one that is there.
@@ -71,7 +72,7 @@ func (s *Server) command(ctx context.Context, statement string) error {
 
 // Send implements drivers.Remote.
 func (s *Server) Send(ctx context.Context, points []timeseries.Point) error {
-	request := drivers.Request{
+	request := delivery.Request{
 		Method: http.MethodPost, Path: "/write", Query: url.Values{"db": {s.cfg.Database}, "precision": {"s"}},
 		Header: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: lines(points),
 	}
@@ -80,7 +81,7 @@ func (s *Server) Send(ctx context.Context, points []timeseries.Point) error {
 		request.Query = url.Values{"bucket": {s.cfg.Bucket}, "org": {s.cfg.Organization}, "precision": {"s"}}
 	}
 	err := s.client.Ask(ctx, request)
-	var rejected *drivers.Rejected
+	var rejected *delivery.Rejected
 	if errors.As(err, &rejected) && dropped(rejected.Reason) == len(points) {
 		rejected.All = true
 	}

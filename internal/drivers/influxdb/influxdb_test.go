@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/timeseries"
 )
@@ -118,7 +119,7 @@ func TestFaults(t *testing.T) {
 	}}
 	web := httptest.NewServer(s)
 	defer web.Close()
-	d := open(t, Config{Access: drivers.Access{URL: web.URL, Token: drivers.Secret{Text: "t0ken"}}, Bucket: "weir", Organization: "o"})
+	d := open(t, Config{Access: delivery.Access{URL: web.URL, Token: delivery.Secret{Text: "t0ken"}}, Bucket: "weir", Organization: "o"})
 	batch := append(points("a", 50), append(points("bad", 1), points("b", 50)...)...)
 	if err := d.Append(t.Context(), batch); err != nil {
 		t.Fatal(err)
@@ -161,7 +162,7 @@ func TestSetup(t *testing.T) {
 		}
 	}))
 	defer web.Close()
-	s := New(Config{Access: drivers.Access{URL: web.URL}, Database: `we"ir`})
+	s := New(Config{Access: delivery.Access{URL: web.URL}, Database: `we"ir`})
 	if err := s.Setup(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -176,7 +177,7 @@ func TestAllDropped(t *testing.T) {
 	s := &scripted{answers: []func(http.ResponseWriter, *http.Request){answer(http.StatusBadRequest, `{"error":"partial write: points beyond retention policy dropped=100"}`)}}
 	web := httptest.NewServer(s)
 	defer web.Close()
-	d := open(t, Config{Access: drivers.Access{URL: web.URL}, Database: "weir"})
+	d := open(t, Config{Access: delivery.Access{URL: web.URL}, Database: "weir"})
 	if err := d.Append(t.Context(), points("a", 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestAnswers(t *testing.T) {
 	s := &scripted{}
 	web := httptest.NewServer(s)
 	defer web.Close()
-	d := open(t, Config{Access: drivers.Access{URL: web.URL}, Database: "weir"})
+	d := open(t, Config{Access: delivery.Access{URL: web.URL}, Database: "weir"})
 	ask := func() (text string, err error) {
 		for one, err := range d.Samples(t.Context(), timeseries.SampleQuery{Schema: traffic, Tags: timeseries.Tags{"host": `O'Neil\`}, After: 60, Through: math.MaxInt64}) {
 			if err != nil {
@@ -242,7 +243,7 @@ func FuzzReadRows(f *testing.F) {
 // Points that ntopng wrote are read, and those that the real server does not take are told from the others.
 func TestInfluxdDatabase(t *testing.T) {
 	address := startInfluxd(t)
-	d := open(t, Config{Access: drivers.Access{URL: address}, Database: "ntopng"})
+	d := open(t, Config{Access: delivery.Access{URL: address}, Database: "ntopng"})
 	response, err := http.Post(address+"/write?precision=s&db=ntopng", "text/plain", strings.NewReader(
 		"host:traffic,ifid=1,host=10.0.0.1 sent=600,rcvd=1200 1795310100\nhost:traffic,host=10.0.0.1,ifid=1 sent=1200.0,rcvd=2400 1795310160\nhost:load,ifid=1,host=x value=\"text\" 1795310100\n"))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/timeseries"
 )
@@ -225,7 +226,7 @@ func addRow(s *timeseries.Samples, values [][]byte) error {
 // seconds; long ones in several parts.
 func (s *Server) rows(ctx context.Context, method, statement string) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
-		request := drivers.Request{Method: method, Path: "/query", Header: map[string]string{"Accept": "application/json"}}
+		request := delivery.Request{Method: method, Path: "/query", Header: map[string]string{"Accept": "application/json"}}
 		parameters := url.Values{"q": {statement}, "epoch": {"s"}, "chunked": {"true"}, "chunk_size": {chunk}, "db": {s.cfg.Database}}
 		if s.second() {
 			parameters.Set("db", s.cfg.Bucket) // each bucket can be asked for as a database
@@ -318,7 +319,7 @@ func (s *Server) deleteSecond(ctx context.Context, prefix string, tags timeserie
 		if err != nil {
 			return err
 		}
-		err = s.client.Ask(ctx, drivers.Request{
+		err = s.client.Ask(ctx, delivery.Request{
 			Method: http.MethodPost, Path: "/api/v2/delete", Body: body,
 			Query: url.Values{"bucket": {s.cfg.Bucket}, "org": {s.cfg.Organization}}, Header: map[string]string{"Content-Type": "application/json"},
 		})

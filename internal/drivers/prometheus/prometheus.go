@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	naming "github.com/weirhq/weir/internal/prometheus"
 	"github.com/weirhq/weir/timeseries"
@@ -31,14 +32,14 @@ import (
 
 // Config says where series go and where they are read.
 type Config struct {
-	Access   drivers.Access // URL is the one below which /api/v1/query is
-	WriteURL string         // "" for /api/v1/write below the URL
+	Access   delivery.Access // URL is the one below which /api/v1/query is
+	WriteURL string          // "" for /api/v1/write below the URL
 }
 
 // Server is a Prometheus. It implements drivers.Remote.
 type Server struct {
 	cfg    Config
-	client *drivers.Client
+	client *delivery.Client
 }
 
 var _ drivers.Remote = (*Server)(nil)
@@ -46,19 +47,19 @@ var _ drivers.Remote = (*Server)(nil)
 // New returns a Server, of which nothing is asked yet.
 func New(cfg Config) *Server {
 	cfg.Access.Scheme = "Bearer"
-	return &Server{cfg: cfg, client: drivers.NewClient(cfg.Access)}
+	return &Server{cfg: cfg, client: delivery.NewClient(cfg.Access)}
 }
 
 // Setup implements drivers.Remote: it sees whether the server answers.
 func (s *Server) Setup(ctx context.Context) error {
-	return s.client.Ask(ctx, drivers.Request{Path: "/api/v1/query", Query: url.Values{"query": {"1"}}})
+	return s.client.Ask(ctx, delivery.Request{Path: "/api/v1/query", Query: url.Values{"query": {"1"}}})
 }
 
 // Send implements drivers.Remote. A server that takes no late samples rejects those
 // that it has, when they come again; they are looked for one by one.
 func (s *Server) Send(ctx context.Context, points []timeseries.Point) error {
 	err := s.write(ctx, points)
-	var rejected *drivers.Rejected
+	var rejected *delivery.Rejected
 	if !errors.As(err, &rejected) || len(points) > 1 {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *Server) has(ctx context.Context, p *timeseries.Point) (bool, error) {
 }
 
 func (s *Server) write(ctx context.Context, points []timeseries.Point) error {
-	return s.client.Ask(ctx, drivers.Request{
+	return s.client.Ask(ctx, delivery.Request{
 		Method: http.MethodPost, Path: cmp.Or(s.cfg.WriteURL, "/api/v1/write"), Body: snappy.Encode(nil, writeRequest(points)),
 		Header: map[string]string{
 			"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0", "User-Agent": "weir",
@@ -120,7 +121,7 @@ func (s *Server) Delete(ctx context.Context, prefix string, tags timeseries.Tags
 		matchers = append(matchers, labelOf(name)+"="+strconv.Quote(value))
 	}
 	slices.Sort(matchers[1:])
-	err := s.client.Ask(ctx, drivers.Request{
+	err := s.client.Ask(ctx, delivery.Request{
 		Method: http.MethodPost, Path: "/api/v1/admin/tsdb/delete_series", Form: url.Values{"match[]": {"{" + strings.Join(matchers, ",") + "}"}},
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/internal/drivers"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/timeseries"
@@ -83,7 +84,7 @@ func (d delivered) Append(ctx context.Context, points []timeseries.Point) error 
 
 func open(t testing.TB, address string) delivered {
 	t.Helper()
-	return openServer(t, New(Config{Access: drivers.Access{URL: address}}))
+	return openServer(t, New(Config{Access: delivery.Access{URL: address}}))
 }
 
 func openServer(t testing.TB, server *Server) delivered {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"github.com/weirhq/weir/internal/drivers"
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/timeseries"
 )
 
@@ -63,12 +63,12 @@ func (s *Server) Series(ctx context.Context, schema *timeseries.Schema, tags tim
 		if start > end {
 			return
 		}
-		request := drivers.Request{Method: http.MethodPost, Path: "/api/v1/query", Form: url.Values{
+		request := delivery.Request{Method: http.MethodPost, Path: "/api/v1/query", Form: url.Values{
 			// A millisecond more, because the left end belongs to a range or not, by the version.
 			"query": {fmt.Sprintf("last_over_time(%s[%dms])", c.selector(nil, tags), (end-start)*1000+1)}, "time": {strconv.FormatInt(end, 10)},
 		}}
 		if start == 0 && end == latest { // without reading samples
-			request = drivers.Request{Method: http.MethodPost, Path: "/api/v1/series", Form: url.Values{"match[]": {c.selector(nil, tags)}}}
+			request = delivery.Request{Method: http.MethodPost, Path: "/api/v1/series", Form: url.Values{"match[]": {c.selector(nil, tags)}}}
 		}
 		seen := make(map[string]bool) // each comes once for every metric
 		for one, err := range s.results(ctx, request) {
@@ -97,7 +97,7 @@ func (s *Server) gather(ctx context.Context, c *columns, q timeseries.SampleQuer
 		metrics []column
 	}
 	found := make(map[string]*series)
-	request := drivers.Request{Method: http.MethodPost, Path: "/api/v1/query", Form: url.Values{"query": {expression}, "time": {strconv.FormatInt(through, 10)}}}
+	request := delivery.Request{Method: http.MethodPost, Path: "/api/v1/query", Form: url.Values{"query": {expression}, "time": {strconv.FormatInt(through, 10)}}}
 	for one, err := range s.results(ctx, request) {
 		if err != nil {
 			yield(nil, fmt.Errorf("cannot query %q: %w", q.Schema.Name, err))
@@ -218,7 +218,7 @@ func (s *sample) UnmarshalJSON(text []byte) error {
 }
 
 // results makes a request and yields what it answers, a series or a set of labels at a time.
-func (s *Server) results(ctx context.Context, request drivers.Request) iter.Seq2[*result, error] {
+func (s *Server) results(ctx context.Context, request delivery.Request) iter.Seq2[*result, error] {
 	return func(yield func(*result, error) bool) {
 		response, err := s.client.Do(ctx, request)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 
-	"github.com/weirhq/weir/internal/drivers"
+	"github.com/weirhq/weir/internal/delivery"
 	"github.com/weirhq/weir/timeseries"
 	"github.com/weirhq/weir/timeseries/drivertest"
 )
@@ -137,7 +137,7 @@ func TestFaults(t *testing.T) {
 		}
 	}))
 	defer web.Close()
-	server := New(Config{Access: drivers.Access{URL: web.URL, Token: drivers.Secret{Text: "t0ken"}}})
+	server := New(Config{Access: delivery.Access{URL: web.URL, Token: delivery.Secret{Text: "t0ken"}}})
 	d := openServer(t, server)
 	var batch []timeseries.Point
 	for i := range 40 {

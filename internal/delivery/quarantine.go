@@ -1,20 +1,17 @@
-package drivers
+package delivery
 
 import (
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/weirhq/weir/timeseries"
 )
 
-// quarantineBytes is the size from which the file of rejected points becomes
-// FILE.old, in the place of the one before: a store that rejects everything must not fill the disk.
+// quarantineBytes is the size from which the file of rejected items becomes
+// FILE.old, in the place of the one before: a server that rejects everything must not fill the disk.
 const quarantineBytes = 32 << 20
 
-// quarantine is a file of points that the store rejected, one JSON object on each line, with the
+// quarantine is a file of items that the server rejected, one JSON object on each line, with the
 // reason. It is used by one goroutine.
 type quarantine struct {
 	path string
@@ -24,36 +21,6 @@ type quarantine struct {
 
 func newQuarantine(dir string) *quarantine {
 	return &quarantine{path: filepath.Join(dir, "rejected.jsonl")}
-}
-
-// points writes points down.
-func (q *quarantine) points(points []timeseries.Point, reason string) error {
-	var lines []byte
-	for i := range points {
-		p := &points[i]
-		line := struct {
-			Reason string             `json:"reason"`
-			At     time.Time          `json:"at"` // when it was rejected
-			Schema string             `json:"schema"`
-			Time   int64              `json:"time"`
-			Tags   map[string]string  `json:"tags"`
-			Values map[string]float64 `json:"values"`
-		}{reason, time.Now().UTC(), p.Schema.Name, p.Time, make(map[string]string), make(map[string]float64)}
-		for i, name := range p.Schema.Tags {
-			line.Tags[name] = p.Tags[i]
-		}
-		for i, name := range p.Schema.Metrics {
-			if !math.IsNaN(p.Values[i]) { // JSON has none
-				line.Values[name] = p.Values[i]
-			}
-		}
-		text, err := json.Marshal(line)
-		if err != nil {
-			return err
-		}
-		lines = append(append(lines, text...), '\n')
-	}
-	return q.write(lines)
 }
 
 // keep writes down a record that cannot be read, as text of JSON that holds its bytes in base64.
