@@ -128,7 +128,7 @@ func TestHostileConnectors(t *testing.T) {
 	// Each is in the list of scripts, and in the log.
 	var reported string
 	missing := hostile[:1]
-	for deadline := time.Now().Add(time.Minute); len(missing) > 0 && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); len(missing) > 0 && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		missing = nil
 		if _, reported, err = p.get("/api/v1/scripts"); err != nil {
 			t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for something that should happen soon.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // process is a running weir.
 type process struct {

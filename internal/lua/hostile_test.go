@@ -183,6 +183,16 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+// TestLongError: an error of any size is cut where it is made.
+func TestLongError(t *testing.T) {
+	vm, _ := open(t, Options{})
+	_, err := vm.DoString("@long.lua", "error(('long '):rep(2e6))")
+	raised := new(Error)
+	if !errors.As(err, &raised) || len(raised.Message) != 64<<10 || !strings.HasPrefix(raised.Message, "long.lua:1: long long") {
+		t.Errorf("%.100v", err)
+	}
+}
+
 func TestMemoryLimitOfDispatch(t *testing.T) {
 	vm := records(t, Options{Memory: 16 << 20})
 	eval(t, vm, "kept = {} function write(d) kept[#kept + 1] = d return true end")

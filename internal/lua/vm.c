@@ -69,8 +69,11 @@ static void set(weir_buffer *b, const char *s, size_t n) {
   weir_put(b, s, n);
 }
 
+// What a script raises may be of any size; more than this of it tells nobody anything.
+enum { LONGEST_MESSAGE = 64 << 10 };
+
 static void set_error(weir_vm *vm, const char *message, size_t n) {
-  set(&vm->error.message, message, n);
+  set(&vm->error.message, message, n < LONGEST_MESSAGE ? n : LONGEST_MESSAGE);
   vm->error.file.len = vm->error.traceback.len = 0;
   vm->error.line = 0;
   vm->error.deadline = vm->hooked && !vm->exited;

@@ -29,6 +29,7 @@ type child struct {
 	kill     func()               // the process and those it started; harmless when they are gone
 	memory   func() int64         // resident bytes of its own, 0 when unknown
 	computed func() time.Duration // processor time of the thread that makes the calls
+	waited   func() time.Duration // for a processor, all threads together
 	nice     func(step int)       // gives it, and what it started, less of the processors than others by so many steps
 	limit    func()               // lets the kernel keep it within its budget from now on
 	ended    chan status          // receives one status when the process is gone and its output read
@@ -117,6 +118,7 @@ func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(str
 	}
 	c.memory = residentMemory(c.pid)
 	c.computed = func() time.Duration { return computed(c.pid) }
+	c.waited = func() time.Duration { return waited(c.pid) }
 	c.nice = func(step int) { nice(c.pid, step) }
 	c.limit = func() { limit(c.pid, spec.Budget) }
 	started <- nil

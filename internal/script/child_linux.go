@@ -62,6 +62,22 @@ func computed(pid int) time.Duration {
 	return time.Duration(ns)
 }
 
+// waited is for how long the threads of pid, one by one, could run and had to wait for a processor.
+func waited(pid int) (sum time.Duration) {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return 0
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, thread.Name()))
+		if fields := bytes.Fields(text); err == nil && len(fields) > 1 {
+			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
 // nice raises the nice value of pid's group above that of this process. That cannot be refused,
 // and lowering it again can, so errors mean nothing.
 func nice(pid, step int) {

@@ -34,6 +34,7 @@ type Process struct {
 	requests atomic.Uint32
 	handling atomic.Bool // the handler has the frame that was read last
 	heard    atomic.Int64
+	quiet    quiet
 
 	gate   sync.Mutex // order of OnReady and OnFrame
 	active bool

@@ -80,11 +80,33 @@ func (p *Process) lookAfter() {
 		p.condemn(fmt.Sprintf("killed: it takes %d MiB of memory, more than the %d MiB allowed,", memory>>20, budget.Memory>>20))
 		return
 	}
-	silent := now.Sub(time.Unix(0, p.heard.Load()))
-	if budget.Hard > 0 && silent > budget.Hard && !p.handling.Load() {
+	if budget.Hard > 0 && p.silent(now, budget.Hard) > budget.Hard && !p.handling.Load() {
 		p.condemn(fmt.Sprintf("killed: no sign of life for more than %v", budget.Hard))
 		p.child.kill()
 	}
+}
+
+// quiet is since when nothing was heard, and how long the process had waited for a processor when that was noticed.
+// It belongs to the goroutine that watches.
+type quiet struct {
+	since  int64
+	waited time.Duration
+}
+
+// silent is for how long p has given no sign of life though it could have: while it waits for a processor that others
+// have, it cannot. No more than three quarters of the time are forgiven so: a process of many threads that compute
+// waits for itself.
+func (p *Process) silent(now time.Time, limit time.Duration) time.Duration {
+	heard := p.heard.Load()
+	silent := now.Sub(time.Unix(0, heard))
+	if silent < limit/4 {
+		return silent
+	}
+	waited := p.child.waited()
+	if p.quiet.since != heard {
+		p.quiet = quiet{heard, waited}
+	}
+	return silent - min(waited-p.quiet.waited, silent/4*3)
 }
 
 // hearPong holds the call that runs to its budget.
