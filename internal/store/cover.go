@@ -89,7 +89,8 @@ func (s *source) resolution() timeseries.Resolution {
 
 // forVolume are the sources of a volume over (start, end]: the longest slots that lie
 // in it as a whole, the points, and slots at the edges where the points are gone.
-func (r *reading) forVolume(q *timeseries.Query, limit int64) []source {
+// What is read for the points of these segments anyway comes before longer slots.
+func (r *reading) forVolume(q *timeseries.Query, read []segment, limit int64) []source {
 	start, end := q.Start, q.End
 	var sources, edges []source
 	for i := range r.tiers {
@@ -99,7 +100,16 @@ func (r *reading) forVolume(q *timeseries.Query, limit int64) []source {
 		s.high = min(s.high, max(end, 0)/s.tier.Step*s.tier.Step)
 		sources = append([]source{s}, sources...)
 	}
+	slices.SortStableFunc(sources, func(a, b source) int { return compareRead(read, b.tier) - compareRead(read, a.tier) })
 	return append(prefer(append(sources, r.points()), q.Resolution), edges...)
+}
+
+// compareRead is 1 for a tier of the segments, otherwise 0.
+func compareRead(read []segment, t *tier) int {
+	if slices.ContainsFunc(read, func(seg segment) bool { return seg.tier == t }) {
+		return 1
+	}
+	return 0
 }
 
 // forSamples are the sources of samples: the points, and what the shortest slots know of them.
@@ -141,12 +151,11 @@ func (r *reading) groups(want []int, do func(want []int, limit int64) error) err
 // rows calls do for the blocks of a tier that hold slots of the segment.
 func (r *reading) rows(seg segment, want []int, do func(i int, start int64, b *block.Block) error) error {
 	t := seg.tier
-	from := max(seg.after, r.oldest-r.margin-1, 0)
-	for start := from - from%t.Span; start < seg.through; start += t.Span {
+	for start := r.rowsBegin(seg); start < seg.through; start += t.Span {
 		err := r.tierBlocks(t.ID, start, want, func(i int, data []byte) error {
-			b, err := block.Parse(data, start/t.Step)
-			if err == nil {
-				err = do(i, start, &b)
+			var err error
+			if r.block, err = block.Parse(data, start/t.Step); err == nil {
+				err = do(i, start, &r.block)
 			}
 			if err != nil {
 				r.damaged(appendTierKey(nil, t.ID, start, r.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
@@ -160,10 +169,18 @@ func (r *reading) rows(seg segment, want []int, do func(i int, start int64, b *b
 	return nil
 }
 
+// rowsBegin is where the first block begins that rows reads.
+func (r *reading) rowsBegin(seg segment) int64 {
+	from := max(seg.after, r.oldest-r.margin-1, 0)
+	return from - from%seg.tier.Span
+}
+
 // table are some columns of rows of a tier.
 type table struct {
 	times   []int64
 	columns [][]float64
+
+	few [4]tierColumn // for means
 }
 
 // load reads columns of b.
@@ -201,8 +218,9 @@ func cellsOf(metric int, columns ...int) []int {
 }
 
 // tierPoints adds what the slots of a segment say about slots of g to parts, which
-// has g.Count elements for each metric of each series.
-func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema, g timeseries.Grid, parts []timeseries.Part) error {
+// has g.Count elements for each metric of each series. also is called for each block
+// on the way, when it is not nil.
+func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema, g timeseries.Grid, parts []timeseries.Part, also func(i int, b *block.Block) error) error {
 	var rows table
 	metrics := len(r.columns)
 	var columns [][]int
@@ -214,8 +232,8 @@ func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema,
 		case timeseries.Min:
 			value = cellMin
 		}
-		// kind, last, sum, count, known, value
-		columns = append(columns, append([]int{columnKind}, cellsOf(metric, cellLast, cellSum, cellCount, cellKnown, value)...))
+		// kind, last, sum, count, value, known: in the order in which they lie in the block
+		columns = append(columns, append([]int{columnKind}, cellsOf(metric, cellLast, cellSum, cellCount, value, cellKnown)...))
 	}
 	whole := g.How == timeseries.Mean && g.Step%seg.tier.Step == 0
 	return r.rows(seg, want, func(i int, start int64, b *block.Block) error {
@@ -223,15 +241,19 @@ func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema,
 		if err != nil {
 			return err
 		}
+		if also != nil {
+			if err := also(i, b); err != nil {
+				return err
+			}
+		}
 		for m := range metrics {
 			if r.columns[m] < 0 {
 				continue
 			}
 			if whole && simple {
-				if err := r.load(&rows, b, columns[m][2:]); err != nil {
+				if err := r.means(&rows, b, columns[m][2:], parts[(i*metrics+m)*g.Count:(i*metrics+m+1)*g.Count], g, of, seg); err != nil {
 					return err
 				}
-				rows.means(parts[(i*metrics+m)*g.Count:(i*metrics+m+1)*g.Count], g, of, seg)
 				continue
 			}
 			if err := r.load(&rows, b, columns[m]); err != nil {
@@ -245,8 +267,8 @@ func (r *reading) tierPoints(seg segment, want []int, schema *timeseries.Schema,
 				if !ok || begin < seg.after-seg.tier.Step || begin >= seg.through {
 					continue
 				}
-				row[cellFirst], row[cellLast], row[cellSum], row[cellCount], row[cellKnown] = math.NaN(), rows.columns[1][k], rows.columns[2][k], rows.columns[3][k], rows.columns[4][k]
-				row[cellValue], row[cellMax], row[cellMin] = rows.columns[5][k], rows.columns[5][k], rows.columns[5][k]
+				row[cellFirst], row[cellLast], row[cellSum], row[cellCount], row[cellKnown] = math.NaN(), rows.columns[1][k], rows.columns[2][k], rows.columns[3][k], rows.columns[5][k]
+				row[cellValue], row[cellMax], row[cellMin] = rows.columns[4][k], rows.columns[4][k], rows.columns[4][k]
 				c := decodeCell(of, row[:])
 				if c.known > 0 {
 					spread(out, g, &c, of, begin, seg)
@@ -268,10 +290,56 @@ func uniform(b *block.Block, typ timeseries.MetricsType) (kind, bool, error) {
 	return of, kinds.Min == kinds.Max && of.typ == typ && of.step > 0 && !of.last, nil
 }
 
+// tierColumn is one column of a block. One whose rows behind the first all have the same
+// value, or none, is not decoded.
+type tierColumn struct {
+	values []float64
+	even   bool    // it is not decoded:
+	first  float64 // what the first row has
+	other  float64 // what all others have
+}
+
+func (c *tierColumn) at(k int) float64 {
+	switch {
+	case !c.even:
+		return c.values[k]
+	case k == 0:
+		return c.first
+	default:
+		return c.other
+	}
+}
+
+// read reads column number m of b.
+func (c *tierColumn) read(b *block.Block, m int, scratch []int64) (_ []int64, err error) {
+	_, c.values, scratch, err = b.ColumnUnless(m, func(s block.Summary) bool {
+		c.first, c.other = math.NaN(), math.NaN()
+		switch {
+		case s.Count == 0:
+		case s.Count == b.Rows && s.Min == s.Max:
+			c.first, c.other = s.Min, s.Min
+		case s.Count == 1 && s.FirstTime == b.First:
+			c.first = s.First
+		default:
+			c.even = false
+			return false
+		}
+		c.even = true
+		return true
+	}, c.values[:0], scratch)
+	return scratch, err
+}
+
 // means is what tierPoints does for slots that each lie in one slot of g: columns are
-// sum, count, known and value.
-func (t *table) means(out []timeseries.Part, g timeseries.Grid, of kind, seg segment) {
-	sums, counts, knowns, values := t.columns[0], t.columns[1], t.columns[2], t.columns[3]
+// sum, count, value and known. Most blocks have all their rows, as many points in each,
+// and no more than sums: those are all that is decoded then.
+func (r *reading) means(t *table, b *block.Block, columns []int, out []timeseries.Part, g timeseries.Grid, of kind, seg segment) (err error) {
+	for k, m := range columns {
+		if r.scratch, err = t.few[k].read(b, m, r.scratch); err != nil {
+			return err
+		}
+	}
+	sums, counts, values, knowns := &t.few[0], &t.few[1], &t.few[2], &t.few[3]
 	seconds := of.step / float64(g.RawStep)
 	scale, implied := seconds, seconds // of values, and of sums in their place
 	switch of.typ {
@@ -282,16 +350,52 @@ func (t *table) means(out []timeseries.Part, g timeseries.Grid, of kind, seg seg
 	}
 	length := seg.tier.Step
 	low, high := max(seg.after, g.Start), min(seg.through, g.End)
+	dense := b.Last-b.First == int64(b.Rows-1)
+	// The first row of a block lacks the increment to it in its sum, and so has a value.
+	if dense && !sums.even && counts.even && values.even && knowns.even && values.other != values.other {
+		row, end := max((low+length-1)/length-b.First, 0), min((high+length-1)/length-b.First, int64(b.Rows))
+		for row < end {
+			slot := ((b.First+row)*length - g.Start) / g.Step
+			until := min((g.Start+(slot+1)*g.Step)/length-b.First, end)
+			p := &out[slot]
+			if row == 0 {
+				if known := knownOf(knowns.first, counts.first); known > 0 {
+					if v := values.first; v == v {
+						p.Value += v * scale
+					} else {
+						p.Value += sums.values[0] * implied
+					}
+					p.Known += known * seconds
+				}
+				row++
+			}
+			if known := knownOf(knowns.other, counts.other); known > 0 && row < until {
+				value := p.Value
+				for _, v := range sums.values[row:until] {
+					value += v * implied
+				}
+				p.Value = value
+				p.Known += known * seconds * float64(until-row)
+			}
+			row = until
+		}
+		return nil
+	}
+	if dense {
+		t.times = t.times[:0]
+		for number := b.First; number <= b.Last; number++ {
+			t.times = append(t.times, number)
+		}
+	} else if t.times, err = b.Times(t.times[:0]); err != nil {
+		return err
+	}
 	slot, slotEnd := int64(-1), int64(math.MinInt64)
 	for k, number := range t.times {
 		begin := number * length
 		if begin < low || begin >= high {
 			continue
 		}
-		known := knowns[k]
-		if known != known {
-			known = counts[k]
-		}
+		known := knownOf(knowns.at(k), counts.at(k))
 		if !(known > 0) {
 			continue
 		}
@@ -300,13 +404,22 @@ func (t *table) means(out []timeseries.Part, g timeseries.Grid, of kind, seg seg
 			slotEnd = g.Start + (slot+1)*g.Step
 		}
 		p := &out[slot]
-		if v := values[k]; v == v {
+		if v := values.at(k); v == v {
 			p.Value += v * scale
 		} else {
-			p.Value += sums[k] * implied
+			p.Value += sums.at(k) * implied
 		}
 		p.Known += known * seconds
 	}
+	return nil
+}
+
+// knownOf is how many raw slots are known: as many as there are points when it is not said.
+func knownOf(known, count float64) float64 {
+	if known != known {
+		return count
+	}
+	return known
 }
 
 // spread adds a slot of a tier that begins at begin to the slots of g that it overlaps
@@ -325,7 +438,7 @@ func spread(out []timeseries.Part, g timeseries.Grid, c *cell, of kind, begin in
 // rawPoints adds what the points of a segment say about slots of g to parts.
 func (r *reading) rawPoints(seg segment, want []int, schema *timeseries.Schema, g timeseries.Grid, parts []timeseries.Part, out []samples) error {
 	margin := schema.Margin()
-	from, to := r.window(seg.after-margin-1, min(seg.through, g.End)+margin)
+	from, to := r.rawWindow(seg, schema, g)
 	for _, i := range want {
 		out[i].reset(len(r.columns))
 	}
@@ -351,7 +464,8 @@ func (r *reading) rawPoints(seg segment, want []int, schema *timeseries.Schema, 
 					piece.Step, piece.Count = min(begin+g.Step, end)-at, 1
 				}
 				piece.End = at + int64(piece.Count)*piece.Step
-				some = piece.Parts(some[:0], schema, s.times, s.values[m])
+				near := sort.Search(len(s.times), func(k int) bool { return s.times[k] >= at-margin })
+				some = piece.Parts(some[:0], schema, s.times[near:], s.values[m][near:])
 				for k, p := range some {
 					all[slot+int64(k)].Add(g.How, p)
 				}
@@ -360,6 +474,12 @@ func (r *reading) rawPoints(seg segment, want []int, schema *timeseries.Schema, 
 		}
 	}
 	return nil
+}
+
+// rawWindow are the blocks of points that rawPoints reads.
+func (r *reading) rawWindow(seg segment, schema *timeseries.Schema, g timeseries.Grid) (from, to int64) {
+	margin := schema.Margin()
+	return r.window(seg.after-margin-1, min(seg.through, g.End)+margin)
 }
 
 // predecessors puts what the slots know of the last point before a segment of
@@ -407,16 +527,25 @@ func (r *reading) tierSamples(segments []segment, want []int, typ timeseries.Met
 	return nil
 }
 
-// tierVolumes adds the slots of a segment to volumes. Where a slot lies in the
-// range in part only, all of it counts as of its last point.
+// tierVolumes adds the slots of a segment to volumes.
 func (r *reading) tierVolumes(seg segment, want []int, schema *timeseries.Schema, volumes []volume) error {
+	add := r.tierVolume(seg, schema, volumes)
+	return r.rows(seg, want, func(i int, _ int64, b *block.Block) error { return add(i, b) })
+}
+
+// tierVolume returns what adds the slots of a segment that are in a block of series i to
+// volumes. Where a slot lies in the range in part only, all of it counts as of its last point.
+func (r *reading) tierVolume(seg segment, schema *timeseries.Schema, volumes []volume) func(i int, b *block.Block) error {
 	var rows table
 	metrics := len(r.columns)
 	columns := []int{columnAge, columnKind}
 	for _, metric := range r.columns {
 		columns = append(columns, cellsOf(metric, cellFirst, cellLast, cellSum)...)
 	}
-	return r.rows(seg, want, func(i int, start int64, b *block.Block) error {
+	return func(i int, b *block.Block) error {
+		if b.First*seg.tier.Step >= seg.through {
+			return nil
+		}
 		sums := volumes[i*metrics : (i+1)*metrics]
 		if b.First*seg.tier.Step >= seg.after && (b.Last+1)*seg.tier.Step <= seg.through {
 			if ok, err := r.summarizeTier(b, schema, sums); ok || err != nil {
@@ -442,7 +571,7 @@ func (r *reading) tierVolumes(seg segment, want []int, schema *timeseries.Schema
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // summarizeTier adds all of b by its summaries; false when it has rows of another type.
@@ -457,7 +586,12 @@ func (r *reading) summarizeTier(b *block.Block, schema *timeseries.Schema, sums 
 	var few [3 * 8]block.Summary
 	all := few[:0]
 	for _, metric := range r.columns {
-		for _, column := range cellsOf(metric, cellFirst, cellLast, cellSum) {
+		for _, column := range [...]int{cellFirst, cellLast, cellSum} {
+			if metric >= 0 {
+				column = cellColumn(metric, column)
+			} else {
+				column = -1 // there is none
+			}
 			s, err := b.Summary(column)
 			if err != nil {
 				return false, err

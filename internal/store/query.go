@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/weirhq/weir/internal/store/block"
 	"github.com/weirhq/weir/timeseries"
 )
 
@@ -84,8 +85,8 @@ func (r *reading) grid(w *partScratch, schema *timeseries.Schema, g timeseries.G
 	if g.Count == 0 {
 		return nil
 	}
-	out := w.samples(len(r.ids))
 	if !r.coarse(g) { // nothing but points: no parts to put together
+		out := w.samples(len(r.ids))
 		after, through := g.Window(schema)
 		from, to := r.window(after, through)
 		if err := r.samples(from, to, r.all, out); err != nil {
@@ -98,30 +99,37 @@ func (r *reading) grid(w *partScratch, schema *timeseries.Schema, g timeseries.G
 		}
 		return nil
 	}
-	n := len(r.ids) * metrics * g.Count
-	w.parts = slices.Grow(w.parts[:0], n)[:n]
-	clear(w.parts)
-	err := r.groups(r.all, func(want []int, limit int64) error {
+	return r.gridOfParts(w, g, func(want []int, limit int64) error {
 		for _, seg := range cover(nil, g.Start, g.End, r.forPoints(g, limit)) {
-			var err error
-			if seg.tier != nil {
-				err = r.tierPoints(seg, want, schema, g, w.parts)
-			} else {
-				err = r.rawPoints(seg, want, schema, g, w.parts, out)
-			}
-			if err != nil {
+			if err := r.segmentPoints(seg, w, want, schema, g, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
+}
+
+// gridOfParts makes points of the parts that read adds to w.parts, which are empty.
+func (r *reading) gridOfParts(w *partScratch, g timeseries.Grid, read func(want []int, limit int64) error) error {
+	n := len(r.ids) * len(r.columns) * g.Count
+	w.parts = slices.Grow(w.parts[:0], n)[:n]
+	clear(w.parts)
+	if err := r.groups(r.all, read); err != nil {
 		return err
 	}
 	for at := 0; at < n; at += g.Count {
 		w.points = g.Points(w.points, w.parts[at:at+g.Count])
 	}
 	return nil
+}
+
+// segmentPoints adds what a segment says about slots of g to w.parts. also is called
+// for each block of a tier.
+func (r *reading) segmentPoints(seg segment, w *partScratch, want []int, schema *timeseries.Schema, g timeseries.Grid, also func(i int, b *block.Block) error) error {
+	if seg.tier != nil {
+		return r.tierPoints(seg, want, schema, g, w.parts, also)
+	}
+	return r.rawPoints(seg, want, schema, g, w.parts, w.samples(len(r.ids)))
 }
 
 // coarse reports whether any slots of tiers are used for g.

@@ -34,6 +34,7 @@ type reading struct {
 	cuts   int
 	limits []int64 // per series, slots that begin from it on have points in memory that they do not tell of; nil: none has
 
+	block   block.Block // the one of a tier that is looked at
 	scratch []int64
 	key     []byte
 	all     []int // 0, 1, 2, ...

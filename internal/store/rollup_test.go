@@ -332,3 +332,88 @@ func TestR35SlotsExpire(t *testing.T) {
 	s.restart()
 	check()
 }
+
+// What one pass over blocks says of points and volumes is what two passes say: for
+// random ranges, with points late in memory, and when points are gone.
+func TestBothIsGridAndVolumes(t *testing.T) {
+	for _, schema := range []*timeseries.Schema{
+		{Name: "t:counter", Step: 300, Tags: []string{"host"}, Metrics: []string{"in", "out"}},
+		{Name: "t:gauge", Step: 300, Tags: []string{"host"}, Metrics: []string{"one", "two"}, Type: timeseries.Gauge},
+		{Name: "t:last", Step: 300, Tags: []string{"host"}, Metrics: []string{"one"}, Type: timeseries.Gauge, Aggregation: timeseries.Last},
+		{Name: "t:rate", Step: 60, Tags: []string{"host"}, Metrics: []string{"rate"}, Type: timeseries.Derivative},
+	} {
+		t.Run(schema.Name, func(t *testing.T) {
+			s := newTestStore(t, func(s *Store) { s.limits.retention = 5 * 24 * time.Hour })
+			s.clock.set(epoch)
+			var all []timeseries.Point
+			month(schema, 5, func(points []timeseries.Point) { all = append(all, points...) })
+			for part := range slices.Chunk(all, 2000) {
+				s.clock.set(part[len(part)-1].Time)
+				s.append(part...)
+			}
+			s.rollUp()
+			random := rand.New(rand.NewPCG(11, 3))
+			asked, coarse := 0, 0
+			check := func(when string) {
+				t.Helper()
+				for range 150 {
+					from := random.Int64N(30 * day)
+					q := query(schema, nil, from, from+random.Int64N(30*day-from)+1)
+					if random.IntN(2) == 0 {
+						q.Start, q.End = q.Start-q.Start%3600, q.End-q.End%3600
+					}
+					if random.IntN(4) == 0 {
+						q.Start = epoch
+					}
+					q.MaxPoints = []int{1, 20, 80, 400}[random.IntN(4)]
+					q.Consolidation = []timeseries.Consolidation{timeseries.BySchema, timeseries.ByMean, timeseries.ByMax, timeseries.ByMin}[random.IntN(4)]
+					d := s.current.Load()
+					sel, err := d.choose(bg, &q, false, nil, maxTime)
+					if err != nil {
+						t.Fatal(err)
+					}
+					g := timeseries.NewGrid(schema, q.Start, q.End, q.Options)
+					var one, two partScratch
+					p := part{sel, 0, len(sel.ids)}
+					if err := d.read(p, func(r *reading) error {
+						if asked++; !r.coarse(g) {
+							return nil
+						}
+						coarse++
+						got, err := r.both(&one, &q, g)
+						if err != nil {
+							return err
+						}
+						if err := r.grid(&two, schema, g); err != nil {
+							return err
+						}
+						want, err := r.volumes(&two, &q)
+						if err != nil {
+							return err
+						}
+						for i := range want {
+							if got[i].sum != want[i].sum {
+								t.Errorf("%s, %d to %d: volume %d is %v, want %v", when, q.Start-epoch, q.End-epoch, i, got[i].sum, want[i].sum)
+							}
+						}
+						wantData(t, fmt.Sprintf("%s, %d to %d", when, q.Start-epoch, q.End-epoch), one.points, two.points...)
+						return nil
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			check("with slots")
+			s.append(timeseries.Point{Schema: schema, Time: epoch + 27*day + 40, Tags: []string{"1"}, Values: make([]float64, len(schema.Metrics))})
+			check("a late point")
+			s.clock.set(epoch + 30*day)
+			if err := s.DeleteOld(bg, epoch+30*day); err != nil {
+				t.Fatal(err)
+			}
+			check("points gone")
+			if coarse < asked/4 {
+				t.Errorf("slots took part in %d of %d questions", coarse, asked)
+			}
+		})
+	}
+}

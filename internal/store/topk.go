@@ -69,11 +69,8 @@ func (s *Store) TopK(ctx context.Context, q timeseries.Query) (*timeseries.TopRe
 func (r *reading) integrate(w *partScratch, q *timeseries.Query, grid timeseries.Grid, integrals []float64) error {
 	var volumes []volume
 	if r.coarse(grid) {
-		if err := r.grid(w, q.Schema, grid); err != nil {
-			return err
-		}
 		var err error
-		if volumes, err = r.volumes(w, q); err != nil {
+		if volumes, err = r.both(w, q, grid); err != nil {
 			return err
 		}
 	} else {

@@ -121,16 +121,8 @@ func (r *reading) volumes(w *partScratch, q *timeseries.Query) ([]volume, error)
 	}
 	return volumes, r.groups(r.all, func(want []int, limit int64) error {
 		var first int64 // up to where what was before the first segment lies
-		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q, limit)) {
-			var before int64
-			var err error
-			if seg.tier != nil {
-				before = max(seg.after, r.oldest-r.margin-1, 0)
-				before -= before % seg.tier.Span
-				err = r.tierVolumes(seg, want, q.Schema, volumes)
-			} else {
-				before, err = r.pointVolumes(seg, w, want, q.Schema, volumes)
-			}
+		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q, nil, limit)) {
+			before, err := r.segmentVolumes(seg, w, want, q.Schema, volumes)
 			if err != nil {
 				return err
 			}
@@ -143,6 +135,87 @@ func (r *reading) volumes(w *partScratch, q *timeseries.Query) ([]volume, error)
 		}
 		return r.lead(want, first, q.Schema, volumes)
 	})
+}
+
+// segmentVolumes adds a segment, and returns up to where what was not read lies.
+func (r *reading) segmentVolumes(seg segment, w *partScratch, want []int, schema *timeseries.Schema, volumes []volume) (int64, error) {
+	if seg.tier == nil {
+		return r.pointVolumes(seg, w, want, schema, volumes)
+	}
+	return r.rowsBegin(seg), r.tierVolumes(seg, want, schema, volumes)
+}
+
+// both is grid and volumes in one pass: what both need is read once.
+func (r *reading) both(w *partScratch, q *timeseries.Query, g timeseries.Grid) ([]volume, error) {
+	w.points = w.points[:0]
+	volumes := make([]volume, len(r.ids)*len(r.columns))
+	for i := range volumes {
+		volumes[i] = newVolume()
+	}
+	return volumes, r.gridOfParts(w, g, func(want []int, limit int64) error {
+		points := cover(nil, g.Start, g.End, r.forPoints(g, limit))
+		var first int64 // as in volumes
+		for k, seg := range cover(nil, q.Start, q.End, r.forVolume(q, points, limit)) {
+			shared := slices.IndexFunc(points, func(p segment) bool { return r.readWith(seg, p, q.Schema, g) })
+			var before int64
+			var err error
+			if shared < 0 {
+				before, err = r.segmentVolumes(seg, w, want, q.Schema, volumes)
+			} else {
+				for _, p := range points[:shared] {
+					if err := r.segmentPoints(p, w, want, q.Schema, g, nil); err != nil {
+						return err
+					}
+				}
+				before, err = r.segmentOfBoth(seg, points[shared], w, want, q.Schema, g, volumes)
+				points = points[shared+1:]
+			}
+			if err != nil {
+				return err
+			}
+			if k == 0 {
+				first = before
+			}
+		}
+		for _, p := range points {
+			if err := r.segmentPoints(p, w, want, q.Schema, g, nil); err != nil {
+				return err
+			}
+		}
+		if q.Schema.Type != timeseries.Counter {
+			return nil
+		}
+		return r.lead(want, first, q.Schema, volumes)
+	})
+}
+
+// readWith reports whether everything that the volume over seg needs is read for the
+// points of p.
+func (r *reading) readWith(seg, p segment, schema *timeseries.Schema, g timeseries.Grid) bool {
+	if seg.tier != nil || p.tier != nil {
+		return seg.tier == p.tier && p.after <= seg.after && seg.through <= p.through
+	}
+	from, to := r.rawWindow(p, schema, g)
+	first, last := r.volumeWindow(seg, schema)
+	return from <= first && last <= to
+}
+
+// segmentOfBoth is segmentVolumes of seg and segmentPoints of p, which seg is read with.
+func (r *reading) segmentOfBoth(seg, p segment, w *partScratch, want []int, schema *timeseries.Schema, g timeseries.Grid, volumes []volume) (int64, error) {
+	if seg.tier != nil {
+		return r.rowsBegin(p), r.segmentPoints(p, w, want, schema, g, r.tierVolume(seg, schema, volumes))
+	}
+	if err := r.segmentPoints(p, w, want, schema, g, nil); err != nil {
+		return 0, err
+	}
+	out, metrics := w.samples(len(r.ids)), len(r.columns) // holds the points of p
+	for _, i := range want {
+		for m := range metrics {
+			volumes[i*metrics+m].samples(schema, out[i].times, out[i].values[m], seg.after, seg.through)
+		}
+	}
+	from, _ := r.rawWindow(p, schema, g)
+	return from - 1, nil
 }
 
 // pointVolumes adds the points of a segment, and returns up to where the points lie
@@ -158,11 +231,7 @@ func (r *reading) pointVolumes(seg segment, w *partScratch, want []int, schema *
 		}
 		inMemory[start][r.open[k].index] = true
 	}
-	after := seg.after
-	if schema.Type == timeseries.Counter {
-		after-- // a sample at the start is what the first increment begins at
-	}
-	from, to := r.window(after, seg.through)
+	from, to := r.volumeWindow(seg, schema)
 	decode := make([]int, 0, len(want))
 	for start := from; start <= to; start += r.span {
 		decode = decode[:0]
@@ -193,6 +262,15 @@ func (r *reading) pointVolumes(seg segment, w *partScratch, want []int, schema *
 		}
 	}
 	return from - 1, nil
+}
+
+// volumeWindow are the blocks of points that the volume over a segment is made of.
+func (r *reading) volumeWindow(seg segment, schema *timeseries.Schema) (from, to int64) {
+	after := seg.after
+	if schema.Type == timeseries.Counter {
+		after-- // a sample at the start is what the first increment begins at
+	}
+	return r.window(after, seg.through)
 }
 
 // summarize adds the summaries of b, of all metrics or of none.

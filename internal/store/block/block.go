@@ -242,20 +242,30 @@ func (b *Block) Summary(m int) (Summary, error) {
 // Column appends the values of metric m of all rows to dst, NaN where there is
 // none. scratch is used for decoding and returned for the next call.
 func (b *Block) Column(m int, dst []float64, scratch []int64) ([]float64, []int64, error) {
+	_, dst, scratch, err := b.ColumnUnless(m, nil, dst, scratch)
+	return dst, scratch, err
+}
+
+// ColumnUnless is Column for those whose summary may say enough: when enough, asked
+// with it, says so, nothing is decoded and dst stays as it is.
+func (b *Block) ColumnUnless(m int, enough func(Summary) bool, dst []float64, scratch []int64) (Summary, []float64, []int64, error) {
 	column, err := b.column(m)
 	if err != nil {
-		return dst, scratch, err
+		return Summary{}, dst, scratch, err
 	}
 	at := len(dst)
 	if column == nil || column[0] == kindEmpty {
+		if enough != nil && enough(Summary{}) {
+			return Summary{}, dst, scratch, nil
+		}
 		for range b.Rows {
 			dst = append(dst, math.NaN())
 		}
-		return dst, scratch, nil
+		return Summary{}, dst, scratch, nil
 	}
 	h, r, err := b.readHead(column)
-	if err != nil {
-		return dst, scratch, err
+	if err != nil || enough != nil && enough(h.summary) {
+		return h.summary, dst, scratch, err
 	}
 	switch h.kind {
 	case kindFloat:
@@ -264,12 +274,12 @@ func (b *Block) Column(m int, dst []float64, scratch []int64) ([]float64, []int6
 		dst, scratch = r.integers(dst, scratch, h)
 	}
 	if r.bad {
-		return dst[:at], scratch, corrupt("values")
+		return h.summary, dst[:at], scratch, corrupt("values")
 	}
 	if h.present != nil {
 		dst = spread(dst, at, b.Rows, h.present)
 	}
-	return dst, scratch, nil
+	return h.summary, dst, scratch, nil
 }
 
 // spread moves the values dst[at:] to the rows of the bitmap present.
