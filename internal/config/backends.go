@@ -17,9 +17,9 @@ func defaultScrape() prometheus.Config {
 
 // outputKinds are the backends that StatsD does not have, one line for each.
 func outputKinds(b *Backend) []namedCase {
-	return []namedCase{
+	return append([]namedCase{
 		{name: "prometheus", doc: "Shows what was counted at `/statsd/metrics` of `http.listen`, for Prometheus to scrape. See [outputs](statsd.md#prometheus).", section: scrapeSection(&b.Prometheus)},
-	}
+	}, spooledKinds(b)...)
 }
 
 func scrapeSection(p *prometheus.Config) section {
@@ -43,7 +43,7 @@ func scrapeSection(p *prometheus.Config) section {
 				{name: "type", value: choice{&r.Type, []string{"counter", "gauge", "timer", "set", ""}}, example: "timer", doc: "Which metrics it is about; `\"\"` is all."},
 				{name: "drop", value: flag{&r.Drop}, doc: "Leave them out, counted."},
 				{name: "name", value: text{to: &r.Name}, example: "api_seconds", doc: "The new name; `$1` is what the first `*` stands for, `$2` the second. `\"\"` keeps the name."},
-				{name: "labels", value: texts{&r.Labels}, example: "{route: $1, code: $2}", doc: "Labels besides the metric's own tags, whose place they take when the names are the same."},
+				{name: "labels", value: texts{to: &r.Labels}, example: "{route: $1, code: $2}", doc: "Labels besides the metric's own tags, whose place they take when the names are the same."},
 				{name: "timers", value: choice{&r.Timers, []string{"summary", "histogram", ""}}, example: "histogram", doc: "What timers are shown as; `\"\"` is as above."},
 				{name: "scale", value: number{&r.Scale, "a number other than 0", func(f float64) (string, string) {
 					if f == 0 || math.IsInf(f, 0) || math.IsNaN(f) {
@@ -63,6 +63,7 @@ func (c *Config) checkOutputs(d *decoder) {
 	for i := range c.StatsD.Backends {
 		b := &c.StatsD.Backends[i]
 		path := index("statsd.backends", i) + "." + b.Kind
+		c.checkSpooled(d, i, path)
 		if b.Kind != "prometheus" {
 			continue
 		}

@@ -57,7 +57,7 @@ func snmpOptions(c *Collector) []option {
 			}}
 		}}, example: "[{address: 192.0.2.1, name: core}]", doc: "The devices."},
 		{name: "version", value: choice{&s.Version, []string{"snmpv1", "snmpv2c", "snmpv3"}}, doc: "How devices are asked."},
-		{name: "community", value: text{to: &s.Community, expand: true, secret: true}, example: "${WEIR_SECRET}", doc: "The community of versions 1 and 2c."},
+		{name: "community", value: text{to: &s.Community, expand: true, secret: true, known: "public"}, example: "${WEIR_SECRET}", doc: "The community of versions 1 and 2c."},
 		{name: "security_name", value: text{to: &s.User, expand: true}, example: "weir", doc: "The user of version 3."},
 		{name: "security_level", value: choice{&s.Level, []string{"noAuthNoPriv", "authNoPriv", "authPriv"}}, doc: "What version 3 does to messages: nothing, authenticate them, or encrypt them too."},
 		{name: "auth_protocol", value: choice{&s.Auth, []string{"MD5", "SHA", "SHA224", "SHA256", "SHA384", "SHA512"}}, doc: "How messages of version 3 are authenticated."},

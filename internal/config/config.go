@@ -15,8 +15,12 @@ import (
 	"slices"
 
 	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/bridge"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
+	"github.com/weirhq/weir/internal/statsd/influxdb"
+	"github.com/weirhq/weir/internal/statsd/opentsdb"
+	"github.com/weirhq/weir/internal/statsd/post"
 	"github.com/weirhq/weir/internal/statsd/prometheus"
 	"github.com/weirhq/weir/internal/statsd/repeater"
 )
@@ -86,11 +90,15 @@ type Backend struct {
 	Repeater repeater.Config
 
 	Prometheus prometheus.Config
+	InfluxDB   influxdb.Config
+	OpenTSDB   opentsdb.Config
+	HTTP       post.Config
+	Events     bridge.Config
 }
 
 // Module reports whether the backend is a module for Node.js.
 func (b Backend) Module() bool {
-	return !slices.Contains([]string{"store", "graphite", "console", "repeater", "prometheus"}, b.Kind)
+	return !slices.Contains([]string{"store", "graphite", "console", "repeater", "prometheus", "influxdb", "opentsdb", "http", "events"}, b.Kind)
 }
 
 // Default is what weir run does without a file.
@@ -200,7 +208,7 @@ func (c *Config) check(d *decoder) {
 		switch {
 		case b.Kind == "store" && !c.Keeps():
 			d.complain(path, `cannot use "store" for `+path+`: timeseries.write names no driver; write one there, for example store`)
-		case (b.Kind == "store" || b.Kind == "console" || b.Kind == "prometheus") && only[b.Kind]:
+		case (b.Kind == "store" || b.Kind == "console" || b.Kind == "prometheus" || b.Kind == "events") && only[b.Kind]:
 			d.complain(path, "cannot use "+quote(b.Kind)+" for "+path+": an entry before it is the same")
 		}
 		only[b.Kind] = true

@@ -57,14 +57,14 @@ func remoteKinds(to *Driver) []namedCase {
 	name := func(name string, to *string, example, doc string) option {
 		return option{name: name, value: text{to: to, check: filled}, example: example, doc: doc}
 	}
-	influx := remoteOptions(r, &r.InfluxDB.Access, "http://127.0.0.1:8086", "",
+	influx := remoteOptions(&r.MaxQueue, &r.InfluxDB.Access, "http://127.0.0.1:8086", "",
 		name("database", &r.InfluxDB.Database, "weir", "The database of InfluxDB 1.x; made when it is missing. ntopng's is `ntopng`."),
 		name("bucket", &r.InfluxDB.Bucket, "weir", "The bucket of InfluxDB 2.x, instead of `database`. Needs `organization` and a token."),
 		name("organization", &r.InfluxDB.Organization, "example", "Who has the bucket."))
-	prom := remoteOptions(r, &r.Prometheus.Access, "http://127.0.0.1:9090", " Series are read below it, at `/api/v1/query`.",
+	prom := remoteOptions(&r.MaxQueue, &r.Prometheus.Access, "http://127.0.0.1:9090", " Series are read below it, at `/api/v1/query`.",
 		option{name: "write_url", value: serverURL{&r.Prometheus.WriteURL}, example: "http://127.0.0.1:9009/api/v1/push",
 			doc: "Where samples are sent, when it is not `/api/v1/write` below `url`."})
-	click := remoteOptions(r, &r.ClickHouse.Access, "http://127.0.0.1:8123", "",
+	click := remoteOptions(&r.MaxQueue, &r.ClickHouse.Access, "http://127.0.0.1:8123", "",
 		name("database", &r.ClickHouse.Database, "weir", "Made when it is missing. ntopng's is `ntopng`."),
 		name("table", &r.ClickHouse.Table, "timeseries", "Made when it is missing, with the columns of ntopng's table of this name."),
 		option{name: "instance", value: text{to: &r.ClickHouse.Instance}, example: "lyon",
@@ -77,7 +77,7 @@ func remoteKinds(to *Driver) []namedCase {
 }
 
 // remoteOptions are those of every kind, with those of one.
-func remoteOptions(r *Remote, a *delivery.Access, example, reading string, own ...option) section {
+func remoteOptions(maxQueue *int64, a *delivery.Access, example, reading string, own ...option) section {
 	secret := func(name string, to *string, doc string) option {
 		return option{name: name, value: text{to: to, check: filled, expand: true, secret: true}, example: "${STORE_SECRET}", doc: doc}
 	}
@@ -98,7 +98,7 @@ func remoteOptions(r *Remote, a *delivery.Access, example, reading string, own .
 			file("cert", &a.TLS.Cert, "a PEM file", "/etc/weir/store-cert.pem", "A certificate to show to the server."),
 			file("key", &a.TLS.Key, "a PEM file", "/etc/weir/store-key.pem", "The key of the certificate."),
 		}}, doc: "Files for `https://`: `ca`, `cert` and `key`, all of them optional."},
-		option{name: "max_queue", value: size64{&r.MaxQueue}, doc: "What may wait on disk, below `data`, while the server does not take it. What comes when it is full is refused and counted."},
+		option{name: "max_queue", value: size64{maxQueue}, doc: "What may wait on disk, below `data`, while the server does not take it. What comes when it is full is refused and counted."},
 	)}
 }
 
@@ -109,6 +109,14 @@ func (w *Driver) checkRemote(d *decoder, path string) {
 		return
 	}
 	path += "." + w.Kind
+	checkAccess(d, path, a)
+	if w.Kind == InfluxDBDriver {
+		checkInfluxDB(d, path, &w.Remote.InfluxDB)
+	}
+}
+
+// checkAccess finds what is wrong together in the options about how a server is reached.
+func checkAccess(d *decoder, path string, a *delivery.Access) {
 	wrong := func(name, reason string) {
 		d.complain(path+"."+name, "cannot use "+path+"."+name+": "+reason)
 	}
@@ -118,8 +126,7 @@ func (w *Driver) checkRemote(d *decoder, path string) {
 	if a.Token.Text != "" && a.Token.File != "" {
 		wrong("token_file", "token is given too; keep one of them")
 	}
-	token := a.Token != (delivery.Secret{})
-	if token && (a.Username != "" || a.Password != (delivery.Secret{})) {
+	if a.Token != (delivery.Secret{}) && (a.Username != "" || a.Password != (delivery.Secret{})) {
 		wrong("token", "username or password is given too; keep the token or them")
 	}
 	if a.Username == "" && a.Password != (delivery.Secret{}) {
@@ -131,10 +138,15 @@ func (w *Driver) checkRemote(d *decoder, path string) {
 	if a.TLS.Key != "" && a.TLS.Cert == "" {
 		wrong("tls.key", "the certificate is not given")
 	}
-	if w.Kind != InfluxDBDriver {
-		return
+}
+
+// checkInfluxDB finds what fits neither InfluxDB 1.x nor 2.x.
+func checkInfluxDB(d *decoder, path string, i *influxdb.Config) {
+	wrong := func(name, reason string) {
+		d.complain(path+"."+name, "cannot use "+path+"."+name+": "+reason)
 	}
-	switch i := &w.Remote.InfluxDB; {
+	token := i.Access.Token != (delivery.Secret{})
+	switch {
 	case i.Bucket != "" && (i.Organization == "" || !token):
 		wrong("bucket", "InfluxDB 2.x needs organization, and token or token_file")
 	case i.Bucket == "" && i.Organization != "":
@@ -148,22 +160,25 @@ func (w *Driver) checkRemote(d *decoder, path string) {
 func (c *Config) readDrivers() (failed Errors) {
 	for i := range c.Timeseries.Write {
 		w := &c.Timeseries.Write[i]
-		a := w.access()
-		if a == nil {
+		if a := w.access(); a != nil {
+			failed = append(failed, c.readAccess(index("timeseries.write", i)+"."+w.Kind, a)...)
+		}
+	}
+	return failed
+}
+
+// readAccess sees whether the files of a server can be used now.
+func (c *Config) readAccess(path string, a *delivery.Access) (failed Errors) {
+	for name, secret := range map[string]delivery.Secret{"password_file": a.Password, "token_file": a.Token} {
+		if secret.File == "" {
 			continue
 		}
-		path := index("timeseries.write", i) + "." + w.Kind
-		for name, secret := range map[string]delivery.Secret{"password_file": a.Password, "token_file": a.Token} {
-			if secret.File == "" {
-				continue
-			}
-			if _, err := readToken(secret.File); err != nil {
-				failed = append(failed, c.Fail(path+"."+name, fmt.Errorf("cannot use %s for %s.%s: %s", quote(secret.File), path, name, reason(err))))
-			}
+		if _, err := readToken(secret.File); err != nil {
+			failed = append(failed, c.Fail(path+"."+name, fmt.Errorf("cannot use %s for %s.%s: %s", quote(secret.File), path, name, reason(err))))
 		}
-		if _, err := a.TLS.Settings(); err != nil {
-			failed = append(failed, c.Fail(path+".tls", fmt.Errorf("cannot use %s.tls: %w", path, err)))
-		}
+	}
+	if _, err := a.TLS.Settings(); err != nil {
+		failed = append(failed, c.Fail(path+".tls", fmt.Errorf("cannot use %s.tls: %w", path, err)))
 	}
 	return failed
 }

@@ -14,7 +14,7 @@ const maxToken = 4096 // bytes
 func (c *Config) readFiles() error {
 	failed := append(c.readOutputs(), c.readParameters()...)
 	failed = append(append(failed, c.decryptParameters()...), c.readStream()...)
-	failed = append(append(failed, c.readDrivers()...), c.readInventory()...)
+	failed = append(append(append(failed, c.readDrivers()...), c.readBackends()...), c.readInventory()...)
 	if path := c.HTTP.TokenFile; path != "" {
 		token, err := readToken(path)
 		if err != nil {

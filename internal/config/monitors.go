@@ -38,7 +38,7 @@ func monitorList(to *[]Monitor) list[Monitor] {
 			{name: "modules", value: list[string]{to: &m.Modules, what: "directories", entry: func(s *string) value {
 				return text{to: s, what: "a directory", check: filled, expand: true}
 			}}, doc: "Where else modules are looked for that scripts require.", example: `["/usr/share/trisul/helpers"]`},
-			{name: "env", value: texts{&m.Env}, example: `{"App>DBRoot": /var/lib/trisul/db}`,
+			{name: "env", value: texts{to: &m.Env}, example: `{"App>DBRoot": /var/lib/trisul/db}`,
 				doc: "What `T.env.get_config` answers, besides the usual paths, which are below `data`."},
 			{name: "popen", value: flag{&m.Popen}, doc: "Whether scripts may start programs with `io.popen` and `os.execute`."},
 			{name: "ffi", value: flag{&m.FFI}, doc: "Whether scripts may `require` LuaJIT's `ffi`."},
@@ -49,14 +49,21 @@ func monitorList(to *[]Monitor) list[Monitor] {
 }
 
 // texts is a mapping of names to text.
-type texts struct{ to *map[string]string }
+type texts struct {
+	to     *map[string]string
+	secret bool // messages do not quote the texts
+}
 
 func (texts) kind() string { return "a mapping of names to text" }
 
 func (v texts) yaml() string {
 	var pairs []string
-	for name, text := range *v.to {
-		pairs = append(pairs, quoted(name)+": "+strconv.Quote(text))
+	for name, value := range *v.to {
+		shown := strconv.Quote(value)
+		if v.secret {
+			shown = text{to: &value, secret: true}.yaml()
+		}
+		pairs = append(pairs, quoted(name)+": "+shown)
 	}
 	slices.Sort(pairs)
 	return "{" + strings.Join(pairs, ", ") + "}"
@@ -77,7 +84,7 @@ func (v texts) decode(d *decoder, path string, n ast.Node) {
 			d.at(place(entry.Key), fmt.Sprintf("cannot use the name %s of %s: it is empty or given twice", quote(name), path))
 			continue
 		}
-		text{to: &value, expand: true}.decode(d, full, entry.Value)
+		text{to: &value, expand: true, secret: v.secret}.decode(d, full, entry.Value)
 		found[name] = value
 	}
 	*v.to = found

@@ -142,7 +142,9 @@ var timerFields = []string{
 }
 
 func newBackend() Backend {
-	return Backend{Graphite: defaultGraphite(), Repeater: repeater.Config{Protocol: "udp4"}, Prometheus: defaultScrape()}
+	b := Backend{Graphite: defaultGraphite(), Repeater: repeater.Config{Protocol: "udp4"}, Prometheus: defaultScrape()}
+	b.defaultOutputs()
+	return b
 }
 
 func backendValue(b *Backend) value {

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -33,8 +34,9 @@ type text struct {
 	to     *string
 	what   string // kind
 	check  func(string) (reason, suggestion string)
-	expand bool // ${NAME} stands for a variable of the environment
-	secret bool // messages do not quote it
+	expand bool   // ${NAME} stands for a variable of the environment
+	secret bool   // messages do not quote it
+	known  string // a secret that everybody knows
 }
 
 func (v text) kind() string {
@@ -44,7 +46,15 @@ func (v text) kind() string {
 	return cmp.Or(v.what, "text")
 }
 
-func (v text) yaml() string { return quoted(*v.to) }
+// yaml shows of a secret only whether it is the same as another one.
+func (v text) yaml() string {
+	if v.secret && *v.to != "" && *v.to != v.known {
+		return fmt.Sprintf("(a secret, %08x)", uint32(maphash.String(secretSeed, *v.to)))
+	}
+	return quoted(*v.to)
+}
+
+var secretSeed = maphash.MakeSeed()
 
 func (v text) decode(d *decoder, path string, n ast.Node) {
 	s, ok := stringOf(n)

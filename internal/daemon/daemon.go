@@ -24,6 +24,7 @@ import (
 	"github.com/weirhq/weir/internal/prometheus"
 	"github.com/weirhq/weir/internal/resident"
 	"github.com/weirhq/weir/internal/script"
+	"github.com/weirhq/weir/internal/statsd/bridge"
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
@@ -103,7 +104,11 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 				more = append(more, b)
 			}
 		}
-		d.intake = newIntake(cfg, d.series.driver(), d.scripts, d.registry, log, options.Stdout, more...)
+		var stream bridge.Stream
+		if d.events != nil {
+			stream = d.events.stream
+		}
+		d.intake = newIntake(cfg, d.series.driver(), stream, d.scripts, d.registry, log, options.Stdout, more...)
 	}
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)

@@ -190,7 +190,7 @@ func TestReloadOfStatsD(t *testing.T) {
 	if n := len(config.Changes(before, after)); n != documented+1 { // and the level
 		t.Errorf("%d options changed, %d are documented to", n, documented)
 	}
-	if ignored := newIntake(before, nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), io.Discard).server.Reload(after.StatsD.Config); len(ignored) > 0 {
+	if ignored := newIntake(before, nil, nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), io.Discard).server.Reload(after.StatsD.Config); len(ignored) > 0 {
 		t.Errorf("the server ignores %s", ignored)
 	}
 }

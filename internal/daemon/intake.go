@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/statsd"
+	"github.com/weirhq/weir/internal/statsd/bridge"
 	"github.com/weirhq/weir/internal/statsd/console"
 	"github.com/weirhq/weir/internal/statsd/graphite"
 	"github.com/weirhq/weir/internal/statsd/management"
@@ -35,8 +36,8 @@ type intake struct {
 }
 
 // newIntake makes the server with the configured backends, and more.
-func newIntake(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
-	backends := append(backends(cfg, driver, scripts, reg, log, stdout), more...)
+func newIntake(cfg *config.Config, driver timeseries.Driver, stream bridge.Stream, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer, more ...backend.Backend) *intake {
+	backends := append(backends(cfg, driver, stream, scripts, reg, log, stdout), more...)
 	in := &intake{config: cfg, log: log, backends: backends, server: statsd.New(cfg.StatsD.Config, backends, reg, log)}
 	in.shown.Store(cfg)
 	if cfg.StatsD.Management != "" {
@@ -54,7 +55,7 @@ func newIntake(cfg *config.Config, driver timeseries.Driver, scripts *script.Reg
 
 // backends makes the backends in the order of the configuration. Those for Node are
 // one, where the first of them stands, unless each has a process of its own.
-func backends(cfg *config.Config, driver timeseries.Driver, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer) []backend.Backend {
+func backends(cfg *config.Config, driver timeseries.Driver, stream bridge.Stream, scripts *script.Registry, reg *telemetry.Registry, log *slog.Logger, stdout io.Writer) []backend.Backend {
 	var all []backend.Backend
 	seen := make(map[string]int)
 	modules := nodeModules(cfg.StatsD.Backends)
@@ -75,6 +76,8 @@ func backends(cfg *config.Config, driver timeseries.Driver, scripts *script.Regi
 			all = append(all, console.New(stdout, b.Console))
 		case "prometheus":
 			all = append(all, scraped(cfg, i, reg.Ledger(name, "metrics")))
+		case "influxdb", "opentsdb", "http", "events":
+			all = append(all, spooled(cfg, i, strings.TrimPrefix(name, "statsd."), stream, reg, log))
 		case "repeater":
 			c := b.Repeater
 			c.Ledger = reg.Ledger(name, "packets")

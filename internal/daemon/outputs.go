@@ -1,9 +1,17 @@
 package daemon
 
 import (
+	"log/slog"
+	"path/filepath"
+
 	"github.com/weirhq/weir/backend"
 	"github.com/weirhq/weir/internal/api"
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/statsd/bridge"
+	"github.com/weirhq/weir/internal/statsd/influxdb"
+	"github.com/weirhq/weir/internal/statsd/opentsdb"
+	"github.com/weirhq/weir/internal/statsd/outbox"
+	"github.com/weirhq/weir/internal/statsd/post"
 	"github.com/weirhq/weir/internal/statsd/prometheus"
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -20,6 +28,26 @@ func scraped(cfg *config.Config, i int, ledger *telemetry.Ledger) backend.Backen
 		panic("BUG: the configuration lets a rule through: " + err.Error())
 	}
 	return b
+}
+
+// spooled makes a backend whose flushes wait on disk until they are delivered. stream is nil when there is none.
+func spooled(cfg *config.Config, i int, name string, stream bridge.Stream, reg *telemetry.Registry, log *slog.Logger) backend.Backend {
+	b := &cfg.StatsD.Backends[i]
+	box := func(maxBytes int64, unit string) outbox.Config {
+		return outbox.Config{
+			Name: name, Dir: filepath.Join(cfg.Data, "backends", name), MaxBytes: maxBytes, Ledger: reg.Ledger("statsd."+name, unit), Registry: reg, Log: log,
+		}
+	}
+	switch b.Kind {
+	case "influxdb":
+		return influxdb.New(b.InfluxDB, box(b.InfluxDB.MaxQueue, "metrics"))
+	case "opentsdb":
+		return opentsdb.New(b.OpenTSDB, box(b.OpenTSDB.MaxQueue, "points"))
+	case "http":
+		return post.New(b.HTTP, box(b.HTTP.MaxQueue, "documents"))
+	default:
+		return bridge.New(stream, box(b.Events.MaxQueue, "events"))
+	}
 }
 
 // endpoints are what backends answer over HTTP.

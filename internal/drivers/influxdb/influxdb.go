@@ -72,17 +72,22 @@ func (s *Server) command(ctx context.Context, statement string) error {
 
 // Send implements drivers.Remote.
 func (s *Server) Send(ctx context.Context, points []timeseries.Point) error {
+	return s.Write(ctx, lines(points), len(points), "s")
+}
+
+// Write sends n lines, whose times have a precision of "s" or "ms".
+func (s *Server) Write(ctx context.Context, lines []byte, n int, precision string) error {
 	request := delivery.Request{
-		Method: http.MethodPost, Path: "/write", Query: url.Values{"db": {s.cfg.Database}, "precision": {"s"}},
-		Header: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: lines(points),
+		Method: http.MethodPost, Path: "/write", Query: url.Values{"db": {s.cfg.Database}, "precision": {precision}},
+		Header: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: lines,
 	}
 	if s.second() {
 		request.Path = "/api/v2/write"
-		request.Query = url.Values{"bucket": {s.cfg.Bucket}, "org": {s.cfg.Organization}, "precision": {"s"}}
+		request.Query = url.Values{"bucket": {s.cfg.Bucket}, "org": {s.cfg.Organization}, "precision": {precision}}
 	}
 	err := s.client.Ask(ctx, request)
 	var rejected *delivery.Rejected
-	if errors.As(err, &rejected) && dropped(rejected.Reason) == len(points) {
+	if errors.As(err, &rejected) && dropped(rejected.Reason) == n {
 		rejected.All = true
 	}
 	return err

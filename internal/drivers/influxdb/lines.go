@@ -26,13 +26,13 @@ func lines(points []timeseries.Point) []byte {
 			flat = drivers.NewFlat(p.Schema)
 			flats[p.Schema] = flat
 		}
-		dst = appendEscaped(dst, p.Schema.Name, ", ")
+		dst = AppendMeasurement(dst, p.Schema.Name)
 		tags = flat.Append(tags[:0], p.Tags)
 		for _, t := range tags {
 			dst = append(dst, ',')
-			dst = appendEscaped(dst, t.Name, ",= ")
+			dst = AppendKey(dst, t.Name)
 			dst = append(dst, '=')
-			dst = appendEscaped(dst, storedValue(t.Value), ",= ")
+			dst = AppendKey(dst, storedValue(t.Value))
 		}
 		sep := byte(' ')
 		for m, v := range p.Values {
@@ -40,9 +40,9 @@ func lines(points []timeseries.Point) []byte {
 				continue
 			}
 			dst = append(dst, sep)
-			dst = appendEscaped(dst, p.Schema.Metrics[m], ",= ")
+			dst = AppendKey(dst, p.Schema.Metrics[m])
 			dst = append(dst, '=')
-			dst = appendNumber(dst, v)
+			dst = AppendNumber(dst, v)
 			sep = ','
 		}
 		dst = append(dst, ' ')
@@ -51,6 +51,13 @@ func lines(points []timeseries.Point) []byte {
 	}
 	return dst
 }
+
+// AppendMeasurement appends the name of a measurement. It may not end with a "\", nor hold a line break.
+func AppendMeasurement(dst []byte, name string) []byte { return appendEscaped(dst, name, ", ") }
+
+// AppendKey appends the name of a tag or field, or the value of a tag. It may not
+// end with a "\", nor hold a line break.
+func AppendKey(dst []byte, s string) []byte { return appendEscaped(dst, s, ",= ") }
 
 func appendEscaped(dst []byte, s, special string) []byte {
 	if !strings.ContainsAny(s, special) {
@@ -74,7 +81,8 @@ func storedValue(value string) string {
 	return value
 }
 
-func appendNumber(dst []byte, v float64) []byte {
+// AppendNumber appends the value of a field, which must be finite.
+func AppendNumber(dst []byte, v float64) []byte {
 	if n := int64(v); float64(n) == v && n < 1<<53 && n > -1<<53 {
 		return strconv.AppendInt(dst, n, 10)
 	}

@@ -41,3 +41,20 @@ func Set(list []Tag, first int, t Tag) []Tag {
 	}
 	return slices.Insert(list, first+at, t)
 }
+
+// Plain reports whether no other key has the name and the tags of key: they are
+// sorted, each is there once, and each has a value.
+func Plain(key string) bool {
+	_, rest, more := strings.Cut(key, ";")
+	last := ""
+	for more {
+		var text string
+		text, rest, more = strings.Cut(rest, ";")
+		name, value, _ := strings.Cut(text, "=")
+		if name <= last || value == "" {
+			return false
+		}
+		last = name
+	}
+	return true
+}
