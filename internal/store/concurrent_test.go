@@ -1,10 +1,15 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weirhq/weir/timeseries"
 )
@@ -157,6 +162,83 @@ func TestMemoryIsBounded(t *testing.T) {
 	if s.count.checkpoints.Load() < 5 {
 		t.Errorf("%d checkpoints", s.count.checkpoints.Load())
 	}
+}
+
+// Appends do not need the lock that deletions hold.
+func TestAppendWhileDeleting(t *testing.T) {
+	s := newTestStore(t, func(s *Store) { s.limits.retention = 24 * time.Hour })
+	s.clock.set(epoch)
+	s.feed(load, a, 60, 1)
+	s.checkpoint()
+	s.clock.set(epoch + 10*day)
+	d := s.current.Load()
+	d.writing.Lock()
+	deleted := make(chan error, 1)
+	go func() { deleted <- s.DeleteOld(bg, epoch+10*day) }()
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	err := s.Append(ctx, []timeseries.Point{{Schema: load, Time: epoch + 10*day, Tags: a, Values: []float64{2}}})
+	select {
+	case err := <-deleted:
+		t.Errorf("deleted without the lock: %v", err)
+	default:
+	}
+	d.writing.Unlock()
+	if err != nil {
+		t.Errorf("append: %v", err)
+	}
+	if err := <-deleted; err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	wantData(t, "appended", s.data(query(load, tagA, 10*day-60, 10*day)), 2)
+}
+
+// What each tier takes on disk is at /metrics, and shrinks when its blocks are deleted.
+func TestTierBytes(t *testing.T) {
+	s := newTestStore(t, func(s *Store) {
+		s.limits.rollups = []Rollup{{time.Hour, 30 * 24 * time.Hour}, {24 * time.Hour, 60 * 24 * time.Hour}}
+	})
+	s.clock.set(epoch + 10*day)
+	l := newCounterLoad(1, 20)
+	l.fill(t, s, 10*1440)
+	figures := func() map[string]float64 {
+		t.Helper()
+		s.rollUp()
+		d := s.current.Load()
+		if err := errors.Join(d.pebble.Flush(), d.pebble.Compact(bg, []byte{0}, []byte{0xff}, true)); err != nil {
+			t.Fatal(err)
+		}
+		page := httptest.NewRecorder()
+		s.reg.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+		found := make(map[string]float64)
+		for line := range strings.Lines(page.Body.String()) {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), `weir_store_tier_bytes{tier="`); ok {
+				tier, bytes, _ := strings.Cut(rest, `"} `)
+				n, err := strconv.ParseFloat(bytes, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found[tier] = n
+			}
+		}
+		return found
+	}
+	before := figures()
+	if len(before) != 3 || before["raw"] < 20*10*1440/2 || before["rollup1"] < 20*240/2 || before["rollup2"] < 20*10/2 || before["raw"] < before["rollup1"] || before["rollup1"] < before["rollup2"] {
+		t.Fatalf("before: %v", before)
+	}
+	s.current.Load().limits.retention = 24 * time.Hour
+	if err := s.DeleteOld(bg, epoch+10*day); err != nil {
+		t.Fatal(err)
+	}
+	if now := figures(); now["raw"] > before["raw"]/2 || now["rollup1"] < before["rollup1"] {
+		t.Errorf("points gone: %v, before %v", now, before)
+	}
+	s.close()
+	if now := s.tierBytes(); now != nil {
+		t.Errorf("stopped: %v", now)
+	}
+	s.open()
 }
 
 // What noisy counters take on disk: a day of 200 hosts, everything but the log.

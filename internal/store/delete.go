@@ -20,8 +20,6 @@ func (s *Store) Delete(ctx context.Context, prefix string, tags timeseries.Tags)
 		return err
 	}
 	defer d.release()
-	d.writing.Lock()
-	defer d.writing.Unlock()
 	if err := d.barrier(); err != nil { // what is appended already can be found
 		return fmt.Errorf("cannot delete %q: %w", prefix, err)
 	}
@@ -45,66 +43,80 @@ func (s *Store) Delete(ctx context.Context, prefix string, tags timeseries.Tags)
 	return nil
 }
 
-// deleteSeries deletes the series of sc that meet the conditions. The caller holds d.writing.
+// deleteSeries deletes the series of sc that meet the conditions.
 func (d *database) deleteSeries(ctx context.Context, sc *schema, conditions []condition) error {
 	for next := uint64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, sel, err := d.lookSchema(&timeseries.Schema{Name: sc.Name})
-		if err != nil {
+		var err error
+		if next, err = d.deletePart(sc, conditions, next); err != nil || next == 0 {
 			return err
-		}
-		m, err := d.match(sc, conditions, next)
-		if err != nil {
-			return err
-		}
-		var encoded []string
-		for len(sel.ids) < partSize && m.step() {
-			sel.add(m.id, m.first, nil, nil)
-			encoded = append(encoded, string(encodeTags(nil, m.tags)))
-		}
-		next = m.next
-		err = m.err
-		m.close()
-		if err != nil {
-			return err
-		}
-		if len(sel.ids) == 0 {
-			return nil
-		}
-		if err := d.removeAll(sel, encoded, nil); err != nil {
-			return err
-		}
-		if err := d.deleteBlocks(sel); err != nil {
-			return err
-		}
-		if len(sel.ids) < partSize {
-			return nil
 		}
 	}
 }
 
+// deletePart is deleteSeries for the next series, no longer than appends can wait.
+func (d *database) deletePart(sc *schema, conditions []condition, from uint64) (next uint64, err error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	_, sel, err := d.lookSchema(&timeseries.Schema{Name: sc.Name})
+	if err != nil {
+		return 0, err
+	}
+	m, err := d.match(sc, conditions, from)
+	if err != nil {
+		return 0, err
+	}
+	var encoded []string
+	for len(sel.ids) < partSize && m.step() {
+		sel.add(m.id, m.first, nil, nil)
+		encoded = append(encoded, string(encodeTags(nil, m.tags)))
+	}
+	next, err = m.next, m.err
+	m.close()
+	if err != nil || len(sel.ids) == 0 {
+		return 0, err
+	}
+	if len(sel.ids) < partSize {
+		next = 0
+	}
+	if err := d.removeAll(sel, encoded, nil); err != nil {
+		return 0, err
+	}
+	return next, d.deleteBlocks(sel)
+}
+
+// removeSeries is how many series are removed at a time: d.mu, and so appends, is not
+// held longer than that takes.
+const removeSeries = 32
+
 // removeAll removes the series of sel that keep, asked under d.mu, does not want
 // to stay, and waits until that is committed.
 func (d *database) removeAll(sel *selection, encoded []string, keep func(i int) bool) error {
-	d.mu.Lock()
-	g := d.group()
-	var err error
 	var ids []uint64
-	for i, id := range sel.ids {
-		if keep != nil && keep(i) {
-			continue
+	var groups []*group
+	var err error
+	for from := 0; from < len(sel.ids) && err == nil; from += removeSeries {
+		d.mu.Lock()
+		g := d.group()
+		for i := from; i < min(from+removeSeries, len(sel.ids)); i++ {
+			if keep != nil && keep(i) {
+				continue
+			}
+			if err = d.remove(g, sel.schema, sel.ids[i], encoded[i]); err != nil {
+				break
+			}
+			ids = append(ids, sel.ids[i])
 		}
-		if err = d.remove(g, sel.schema, id, encoded[i]); err != nil {
-			break
-		}
-		ids = append(ids, id)
+		d.mu.Unlock()
+		d.wakeCommitter()
+		groups = append(groups, g)
 	}
-	d.mu.Unlock()
-	d.wakeCommitter()
-	if waiting := d.wait(context.Background(), g); err == nil {
-		err = waiting
+	for _, g := range groups {
+		if waiting := d.wait(context.Background(), g); err == nil {
+			err = waiting
+		}
 	}
 	d.mu.Lock()
 	for _, id := range ids {

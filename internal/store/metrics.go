@@ -1,9 +1,12 @@
 package store
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/internal/telemetry"
 )
@@ -63,4 +66,55 @@ func (s *Store) register(reg *telemetry.Registry) {
 	counter("recoveries_total", "Times the database was opened again after a failure.", &s.count.recoveries)
 	counter("unreadable_total", "Reads that met a damaged part of a table and went on without it.", &s.count.unreadable)
 	counter("background_errors_total", "Errors of the database that did not stop it.", &s.count.background)
+	reg.Register(&tierFigures{s, prometheus.NewDesc("weir_store_tier_bytes",
+		"Bytes on disk of points (raw) and of the rollups of each schema (rollup1 the shortest), those in memory not included.", []string{"tier"}, nil)})
+}
+
+// tierFigures are the bytes of the store by tier.
+type tierFigures struct {
+	store *Store
+	bytes *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (f *tierFigures) Describe(ch chan<- *prometheus.Desc) { ch <- f.bytes }
+
+// Collect implements prometheus.Collector.
+func (f *tierFigures) Collect(ch chan<- prometheus.Metric) {
+	for tier, bytes := range f.store.tierBytes() {
+		name := "raw"
+		if tier != tierRaw {
+			name = fmt.Sprintf("rollup%d", tier)
+		}
+		ch <- prometheus.MustNewConstMetric(f.bytes, prometheus.GaugeValue, float64(bytes), name)
+	}
+}
+
+// tierBytes is what each tier takes on disk, by its number: nothing while the
+// database cannot be asked.
+func (s *Store) tierBytes() (bytes []uint64) {
+	d, err := s.acquire()
+	if err != nil {
+		return nil
+	}
+	defer d.release()
+	if d.err() != nil { // it may hold its locks for good
+		return nil
+	}
+	d.mu.RLock()
+	tiers := 0
+	for _, sc := range d.schemas {
+		tiers = max(tiers, len(sc.Tiers))
+	}
+	d.mu.RUnlock()
+	for tier := range tiers + 1 {
+		prefix := []byte{keyData, byte(tier)}
+		n, err := d.pebble.EstimateDiskUsage(prefix, after(prefix))
+		if err != nil {
+			d.count.warn("cannot tell how much a tier takes on disk", "tier", tier, "error", err.Error())
+			return bytes
+		}
+		bytes = append(bytes, n)
+	}
+	return bytes
 }

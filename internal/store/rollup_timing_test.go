@@ -117,3 +117,75 @@ func (s *testStore) multiply(n uint64) {
 		s.t.Fatal(err)
 	}
 }
+
+// BenchmarkAppendWhileDeleting is how long an append of 100 points waits at most while
+// something of 10 000 series with 10 days of points is deleted (specification section
+// 8.3: at most 50 ms): points that are too old, after slots were made of them;
+// points, slots and series that are; or series by name.
+func BenchmarkAppendWhileDeleting(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		age    int64 // days since the first points
+		delete func(s *testStore) error
+	}{
+		{"none", 10, func(*testStore) error { time.Sleep(time.Second); return nil }},
+		{"points", 10, func(s *testStore) error { return s.DeleteOld(bg, s.clock.now().Unix()) }},
+		{"all", 60, func(s *testStore) error { return s.DeleteOld(bg, s.clock.now().Unix()) }},
+		{"series", 10, func(s *testStore) error { return s.Delete(bg, "bench", nil) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var longest, took time.Duration
+			appends := 0
+			for range b.N {
+				s := diskStore(b)
+				s.clock.set(epoch + 10*day)
+				l := newCounterLoad(1, 10_000)
+				l.schema.Step = 300
+				s.current.Load().limits.rollups = []Rollup{{time.Hour, 30 * 24 * time.Hour}}
+				l.fill(b, s, 1)
+				l.points = l.points[:distinct]
+				l.fill(b, s, 10*288-1)
+				s.rollUp()
+				s.multiply(10_000)
+				s.current.Load().limits.retention = 2 * 24 * time.Hour
+				s.clock.set(epoch + c.age*day)
+
+				done := make(chan error)
+				began := time.Now()
+				go func() { done <- c.delete(s) }()
+				other := newCounterLoad(1, 10_000)
+				own := *other.schema
+				own.Name = "other:m1"
+				for i := range other.points {
+					other.points[i].Schema = &own
+				}
+				other.time = s.clock.now().Unix() - day
+				for running := true; running; {
+					points := other.batch(100)
+					at := time.Now()
+					if err := s.Append(bg, points); err != nil {
+						b.Fatal(err)
+					}
+					longest = max(longest, time.Since(at))
+					appends++
+					select {
+					case err := <-done:
+						if err != nil {
+							b.Fatal(err)
+						}
+						took += time.Since(began)
+						running = false
+					case <-time.After(time.Millisecond):
+					}
+				}
+				if n := s.Stats().Series; (c.name == "all" || c.name == "series") != (n <= 10_000) {
+					b.Fatal(n, "series are left")
+				}
+				s.close()
+			}
+			b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest-append")
+			b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "ms/delete")
+			b.ReportMetric(float64(appends)/float64(b.N), "appends")
+		})
+	}
+}
