@@ -196,6 +196,10 @@ func (v serverURL) decode(d *decoder, path string, n ast.Node) {
 		d.at(place(n), "cannot use the value of "+path+": user and password do not go there, write them as username and password")
 		return
 	}
+	if strings.Contains(source(n), "?") {
+		d.at(place(n), "cannot use the value of "+path+": what follows a \"?\" does not go there")
+		return
+	}
 	text{to: v.to, what: serverForm, expand: true, check: checkServer}.decode(d, path, n)
 }
 
