@@ -55,6 +55,10 @@ type StatusReporter interface {
 	Status(write func(stat string, value float64))
 }
 
+// TimestampTaker is implemented by backends that use Flush.Timed. Without one the server treats a value with a
+// timestamp as if it came without.
+type TimestampTaker interface{ TakesTimestamps() }
+
 // Stopper is implemented by backends that hold something open. Stop is called
 // once, after the last flush; ctx bounds it.
 type Stopper interface {

@@ -13,6 +13,8 @@ type Flush struct {
 	Gauges    []Gauge
 	Sets      []Set
 
+	Timed []Timed // values that came with a timestamp, not aggregated; only backends that are TimestampTakers look at them
+
 	Processing  float64   // whole milliseconds spent on computing it (statsd_metrics.processing_time)
 	Percentiles []float64 // pctThreshold
 }
@@ -46,6 +48,14 @@ type Timer struct {
 type Set struct {
 	Name    string
 	Members []string
+}
+
+// Timed is a value that its sender aggregated, for a time of its own (DogStatsD).
+type Timed struct {
+	Name      string
+	Counter   bool  // a sum; otherwise a gauge
+	Timestamp int64 // Unix seconds
+	Value     float64
 }
 
 // Field is a named number of a timer, such as mean_90.

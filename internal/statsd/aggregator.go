@@ -28,6 +28,8 @@ type Aggregator struct {
 	ledger    *telemetry.Ledger // "statsd.values"
 	badLine   *telemetry.Discard
 	nameLimit *telemetry.Discard
+	timedFull *telemetry.Discard
+	notices   *notices
 	badLines  atomic.Int64 // since the start
 	badLog    *telemetry.Limited
 	limitLog  *telemetry.Limited
@@ -45,15 +47,18 @@ type options struct {
 	prefix     string
 	remove     [kinds]bool // delete what was not seen in the interval
 	gaugeTTL   int
+	ttl        [kinds]int64 // seconds a metric outlives its last value; 0 for ever
 	statistics *Statistics
 	percentile []float64
 }
 
 func optionsOf(cfg Config) options {
 	seconds := cfg.FlushInterval.Seconds()
+	lives := func(t time.Duration) int64 { return int64((t + time.Second - 1) / time.Second) }
 	return options{
 		seconds: seconds, prefix: cfg.Prefix, gaugeTTL: max(cfg.GaugeTTL, 1), percentile: cfg.Percentiles,
 		remove:     [kinds]bool{Counter: cfg.DeleteCounters, Timer: cfg.DeleteTimers, Gauge: cfg.DeleteGauges, Set: cfg.DeleteSets},
+		ttl:        [kinds]int64{Counter: lives(cfg.TTL.Counters), Timer: lives(cfg.TTL.Timers), Gauge: lives(cfg.TTL.Gauges), Set: lives(cfg.TTL.Sets)},
 		statistics: NewStatistics(seconds, cfg.Percentiles, cfg.Histograms, cfg.TimerMetrics),
 	}
 }
@@ -72,11 +77,16 @@ func newAggregator(cfg Config, shards int, reg *telemetry.Registry, log *slog.Lo
 		options: optionsOf(cfg),
 	}
 	a.badLine, a.nameLimit = a.ledger.Reason("bad_line"), a.ledger.Reason("name_limit")
+	a.timedFull = a.ledger.Reason("timed_full")
+	a.notices = newNotices(reg, log)
 	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
 	a.names.limit = cfg.MaxNames
 	for i := range shards {
 		s := &shard{aggregator: a, index: i, start: 1, prefix: cfg.Prefix}
-		s.parser = Parser{Sanitize: cfg.Sanitize, OnValue: s.onValue, OnBad: s.onBad}
+		s.parser = Parser{
+			Sanitize: cfg.Sanitize, OnValue: s.onValue, OnBad: s.onBad, Rules: NewTagRules(cfg.TagRules),
+			Dialect: cfg.Dialect, ContainerTag: cfg.ContainerTag, OnNotice: a.notices.put,
+		}
 		if cfg.DumpMessages {
 			s.parser.OnLine = func(line []byte) { log.Debug(string(line)) }
 		}
@@ -99,7 +109,7 @@ func (a *Aggregator) reload(cfg Config) {
 	a.names.setLimit(cfg.MaxNames)
 	for _, s := range a.shards {
 		s.mu.Lock()
-		s.parser.Sanitize = cfg.Sanitize
+		s.parser.Sanitize, s.parser.Rules = cfg.Sanitize, NewTagRules(cfg.TagRules)
 		if s.prefix != cfg.Prefix {
 			s.prefix = cfg.Prefix
 			s.makeInternal()
@@ -173,7 +183,7 @@ func (a *Aggregator) Timers() []backend.Timer {
 		t := backend.Timer{Name: m.name}
 		for i, s := range a.shards {
 			if c := m.cells[i].Load(); c != nil && c.first[s.half] >= s.start {
-				t.Values = append(t.Values, c.more.values[s.half]...)
+				t.Values = c.more.appendValues(t.Values, s.half)
 			}
 		}
 		return t

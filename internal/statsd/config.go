@@ -25,6 +25,11 @@ type Config struct {
 	Debug        bool // log more
 	Healthy      bool // first answer of the management command health
 
+	Dialect      Dialect
+	ContainerTag bool      // DogStatsD: the id of a container becomes the tag container_id; otherwise it is dropped
+	TagRules     []TagRule // the first that fits counts
+	TTL          TTL
+
 	// MaxNames bounds how many names are held at once over all kinds; values of
 	// further names are dropped, counted and one of them is named in the log. 0 means no bound.
 	MaxNames int
@@ -37,10 +42,15 @@ type Config struct {
 
 // Listen is one socket lines arrive on (specification section 1.6).
 type Listen struct {
-	Network string      // "udp", "udp4", "udp6", "tcp" or "unix" (stream)
+	Network string      // "udp", "udp4", "udp6", "tcp", "unix" (stream) or "unixgram"
 	Address string      // "host:port", or the path of the socket
 	Mode    fs.FileMode // permissions of a unix socket; 0 leaves them alone
+	Lengths bool        // streams: packets with their length before them, four bytes, little endian; otherwise lines
 }
+
+// TTL is how long metrics are flushed after their last value, in whole seconds; 0 is for ever. DeleteCounters and the
+// others go before it.
+type TTL struct{ Counters, Timers, Gauges, Sets time.Duration }
 
 // ListenError is the error of a Start that could not bind an address.
 type ListenError struct {

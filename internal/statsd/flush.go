@@ -25,18 +25,21 @@ func (a *Aggregator) flush(now int64) *backend.Flush {
 		name := []byte(a.options.prefix + ".timestamp_lag")
 		lag := a.metric(Gauge, maphash.Bytes(a.seed, name), name, true)
 		lag.gone = false
+		lag.seen = now
 		lag.value.set(float64(now-a.previous) - a.options.seconds)
 	}
 	a.previous = now
 	halves := make([]ended, len(a.shards))
+	late := make([][]backend.Timed, len(a.shards))
 	for i, s := range a.shards {
 		s.mu.Lock()
 		halves[i] = ended{s.half, s.start}
 		s.half ^= 1
+		late[i] = s.timed.take()
 		s.start = a.clock.Add(1) + 1
 		s.mu.Unlock()
 	}
-	f := &backend.Flush{Timestamp: now, Percentiles: a.options.percentile}
+	f := &backend.Flush{Timestamp: now, Percentiles: a.options.percentile, Timed: joinTimed(late)}
 	a.flushCounters(f, halves)
 	a.flushTimers(f, halves)
 	a.flushGauges(f, halves)
@@ -62,6 +65,9 @@ func (a *Aggregator) present(kind Kind, halves []ended) []*metric {
 			idle = append(idle, m)
 			continue
 		}
+		if first != 0 || m.seen == 0 {
+			m.seen = a.previous
+		}
 		if kind == Gauge && first != 0 && a.options.remove[Gauge] {
 			m.ttl = a.options.gaugeTTL
 		}
@@ -72,6 +78,12 @@ func (a *Aggregator) present(kind Kind, halves []ended) []*metric {
 	}
 	a.remove(kind, idle, func(m *metric) bool { return a.arrived(m) == 0 })
 	return present
+}
+
+// expired reports whether m has not been seen for the time it may be kept without.
+func (a *Aggregator) expired(m *metric) bool {
+	ttl := a.options.ttl[m.kind]
+	return ttl > 0 && a.previous-m.seen >= ttl
 }
 
 // firstIn returns the clock when the first value of the interval that ended
@@ -102,7 +114,7 @@ func (a *Aggregator) flushCounters(f *backend.Flush, halves []ended) {
 		total := 0.0
 		m.each(halves, func(c *cell, half int) { total = plus(total, c.number[half]) })
 		f.Counters[i] = backend.Counter{Name: m.name, Value: total, Rate: total / a.options.seconds}
-		m.gone = a.options.remove[Counter] && !m.spare
+		m.gone = (a.options.remove[Counter] || a.expired(m)) && !m.spare
 	}
 }
 
@@ -110,7 +122,7 @@ func (a *Aggregator) flushTimers(f *backend.Flush, halves []ended) {
 	present := a.present(Timer, halves)
 	n := 0
 	for _, m := range present {
-		m.each(halves, func(c *cell, half int) { n += len(c.more.values[half]) })
+		m.each(halves, func(c *cell, half int) { n += c.more.len(half) })
 	}
 	// One allocation for all; the cells keep theirs for the interval after next.
 	values := make([]float64, 0, n)
@@ -118,12 +130,13 @@ func (a *Aggregator) flushTimers(f *backend.Flush, halves []ended) {
 	for i, m := range present {
 		from, count := len(values), 0.0
 		m.each(halves, func(c *cell, half int) {
-			values = append(values, c.more.values[half]...)
+			values = c.more.appendValues(values, half)
 			count += c.number[half]
 			c.more.values[half] = trim(c.more.values[half])
+			c.more.sketches[half] = nil // 16 KiB and more, which few names need in every interval
 		})
 		f.Timers[i] = a.options.statistics.timer(m.name, values[from:len(values):len(values)], count, &a.sums)
-		m.gone = a.options.remove[Timer]
+		m.gone = a.options.remove[Timer] || a.expired(m)
 	}
 }
 
@@ -144,7 +157,11 @@ func (a *Aggregator) flushGauges(f *backend.Flush, halves []ended) {
 		if a.options.remove[Gauge] && m.ttl > 0 {
 			if m.ttl--; m.ttl == 0 {
 				expired = append(expired, m)
+				continue
 			}
+		}
+		if a.expired(m) {
+			expired = append(expired, m)
 		}
 	}
 	// A value that has just arrived keeps its gauge, as if it had come before this flush.
@@ -177,7 +194,7 @@ func (a *Aggregator) flushSets(f *backend.Flush, halves []ended) {
 		})
 		indicesFirst(members)
 		f.Sets[i] = backend.Set{Name: m.name, Members: members}
-		m.gone = a.options.remove[Set]
+		m.gone = a.options.remove[Set] || a.expired(m)
 	}
 }
 

@@ -31,6 +31,8 @@ type Value struct {
 	Member []byte  // Set: the text to insert, never empty
 	Number float64 // Counter: already multiplied by 1/rate
 	Weight float64 // Timer: 1/rate, what timer_counters grows by
+	Sketch bool    // Timer: many values may be kept as a sketch
+	Time   int64   // of OnTimed: Unix seconds
 }
 
 // Bad is one invalid value of a line: Fields as they were written, without "|".
@@ -49,15 +51,21 @@ type Parser struct {
 	OnBad    func(Bad)         // called per invalid value
 	OnLine   func(line []byte) // if set, called per line before its values
 	OnKey    func(key []byte)  // if set, called per line before its values, bad ones included
+	Rules    *TagRules         // if set, what tags keys lose
 
-	value               Value // what OnValue is handed
-	key, fields, member []byte
+	Dialect      Dialect
+	ContainerTag bool         // DogStatsD: the id of the sender's container becomes a tag
+	OnNotice     func(Notice) // DogStatsD: called per event and service check
+	OnTimed      func(*Value) // DogStatsD: called per counter and gauge with a timestamp; without it OnValue is
+
+	value, dogValue           Value // what OnValue is handed
+	key, fields, member, tags []byte
 }
 
 // Packet parses every line of packet and returns how many lines it held,
 // valid or not; empty lines do not count.
 func (p *Parser) Packet(packet []byte) (lines int) {
-	watched := p.OnLine != nil || p.OnKey != nil
+	watched := p.OnLine != nil || p.OnKey != nil || p.Rules != nil
 	for len(packet) > 0 {
 		if !watched {
 			if n := p.plainLine(packet); n > 0 {
@@ -74,7 +82,11 @@ func (p *Parser) Packet(packet []byte) (lines int) {
 		}
 		if len(line) > 0 {
 			lines++
-			p.line(line)
+			if p.Dialect == DogStatsD {
+				p.dogLine(line)
+			} else {
+				p.line(line)
+			}
 		}
 	}
 	return lines
@@ -98,12 +110,7 @@ func (p *Parser) line(line []byte) {
 	if len(tags) > 0 {
 		p.appendTags(tags)
 	}
-	if p.OnLine != nil {
-		p.OnLine(line)
-	}
-	if p.OnKey != nil {
-		p.OnKey(p.key)
-	}
+	p.watch(line)
 	if !hasBits {
 		p.bad([]byte("1"), line) // the default value has no type: a line without ":" is always bad
 		return
@@ -115,6 +122,19 @@ func (p *Parser) line(line []byte) {
 			return
 		}
 		bits = rest
+	}
+}
+
+// watch finishes p.key and shows line and key to those who asked.
+func (p *Parser) watch(line []byte) {
+	if p.Rules != nil {
+		p.key = p.Rules.apply(p.key)
+	}
+	if p.OnLine != nil {
+		p.OnLine(line)
+	}
+	if p.OnKey != nil {
+		p.OnKey(p.key)
 	}
 }
 

@@ -18,8 +18,9 @@ type metric struct {
 	// above all of those the time of its first arrival. Like gone and ttl it
 	// belongs to whoever holds Aggregator.flushing.
 	order uint64
-	gone  bool // deleted after a flush; what arrives later makes a new metric of it
-	ttl   int  // gauges: flushes left, 0 for ever
+	gone  bool  // deleted after a flush; what arrives later makes a new metric of it
+	seen  int64 // Unix seconds of the flush with its last value
+	ttl   int   // gauges: flushes left, 0 for ever
 
 	value gaugeValue             // gauges: shared by the shards, because their order matters
 	cells []atomic.Pointer[cell] // by shard; nil where the name never arrived

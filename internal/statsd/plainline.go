@@ -41,7 +41,7 @@ func (p *Parser) plainLine(packet []byte) int {
 		v.Kind = Counter
 		i += 2
 	case 'g':
-		v.Kind, v.Signed = Gauge, sign != 0
+		v.Kind, v.Signed = Gauge, sign != 0 && p.Dialect == Strict // DogStatsD's gauges are set to what they say
 		i += 2
 	case 'm':
 		if i+2 >= len(packet) || packet[i+2] != 's' || sign == '-' {
@@ -54,7 +54,7 @@ func (p *Parser) plainLine(packet []byte) int {
 	}
 	if i+1 < len(packet) && packet[i] == '|' && packet[i+1] == '@' {
 		rate, n := plainNumber(packet[i+2:])
-		if n == 0 {
+		if n == 0 || rate == 0 && p.Dialect != Strict {
 			return 0
 		}
 		v.Weight = 1 / rate

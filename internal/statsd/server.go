@@ -48,8 +48,8 @@ type Status struct {
 }
 
 // New returns a Server. backends are loaded and called in this order. Ledgers
-// in reg: "statsd.packets", "statsd.values", "statsd.connections" and
-// "statsd.backend.<name>".
+// in reg: "statsd.packets", "statsd.values", "statsd.notices",
+// "statsd.connections" and "statsd.backend.<name>".
 func New(cfg Config, backends []backend.Backend, reg *telemetry.Registry, log *slog.Logger) *Server {
 	shards := cfg.Readers
 	if shards <= 0 {
@@ -60,6 +60,13 @@ func New(cfg Config, backends []backend.Backend, reg *telemetry.Registry, log *s
 		problems: telemetry.NewLimited(log, logPeriod, logBurst),
 	}
 	s.aggregator = newAggregator(cfg, shards, reg, log)
+	for _, b := range backends {
+		if _, ok := b.(backend.TimestampTaker); ok {
+			for _, shard := range s.aggregator.shards {
+				shard.parser.OnTimed = shard.onTimed
+			}
+		}
+	}
 	var lanes []Lane
 	for _, shard := range s.aggregator.shards {
 		lanes = append(lanes, shard)
@@ -79,6 +86,10 @@ func New(cfg Config, backends []backend.Backend, reg *telemetry.Registry, log *s
 // OnListening has Start call f when all sockets are bound and before backends
 // are loaded, in the order of the calls of OnListening; an error of f ends Start.
 func (s *Server) OnListening(f func() error) { s.onListening = append(s.onListening, f) }
+
+// OnNotices has sink called with events and service checks of the dialect DogStatsD, from one goroutine. It comes
+// before Start; without it they are dropped, counted.
+func (s *Server) OnNotices(sink NoticeSink) { s.aggregator.notices.sink = sink }
 
 // Start binds the sockets, loads the backends and begins to receive and to
 // flush. After an error everything is closed again and the Server cannot be
@@ -103,6 +114,9 @@ func (s *Server) Start(ctx context.Context) error {
 	for _, r := range s.runners {
 		go r.run(running)
 		s.intake.handle(r, s.registry)
+	}
+	if n := s.aggregator.notices; n.sink != nil {
+		go n.run(running)
 	}
 	for _, l := range s.listeners {
 		l.serve()
@@ -176,6 +190,7 @@ func (s *Server) Stop(ctx context.Context) (err error) {
 			l.close(ctx)
 		}
 		s.flush(true)
+		s.aggregator.notices.finish(ctx)
 		var late []error
 		for _, r := range s.runners {
 			late = append(late, r.finish(ctx))

@@ -24,10 +24,12 @@ type shard struct {
 
 	badLines, packets, metrics *cell // the internal counters; nil makes them anew
 
-	keys keyCounts // for keyFlush
+	keys  keyCounts // for keyFlush
+	timed timed     // of the running interval
 
-	// counted since the last look: valid and invalid values, values over the limit of names
-	valid, bad, refused int
+	// counted since the last look: valid and invalid values, values over the limit of names, those with a timestamp for
+	// which there was no room
+	valid, bad, refused, late int
 
 	_ [64]byte // keeps the next shard's fields out of this one's cache lines
 }
@@ -46,6 +48,8 @@ type bulk struct {
 	values  [2][]float64
 	members [2][]string // in order of arrival
 	seen    [2]map[string]struct{}
+
+	sketches [2]*sketch // of distributions: what is beyond exactValues; nil where nothing is
 }
 
 // gaugeValue is a float64 shards change without a lock.
@@ -89,7 +93,7 @@ func (s *shard) Take(packets [][]byte) {
 func (s *shard) report() {
 	a := s.aggregator
 	a.ledger.Received(s.valid + s.bad)
-	a.ledger.Passed(s.valid - s.refused)
+	a.ledger.Passed(s.valid - s.refused - s.late)
 	if s.bad > 0 {
 		a.badLine.Add(s.bad)
 		a.badLines.Add(int64(s.bad))
@@ -98,7 +102,10 @@ func (s *shard) report() {
 	if s.refused > 0 {
 		a.nameLimit.Add(s.refused)
 	}
-	s.valid, s.bad, s.refused = 0, 0, 0
+	if s.late > 0 {
+		a.timedFull.Add(s.late)
+	}
+	s.valid, s.bad, s.refused, s.late = 0, 0, 0, 0
 }
 
 // Invalid implements [Lane]: it counts something that was to be a line and never came to the parser.
@@ -137,7 +144,11 @@ func (s *shard) onValue(v *Value) {
 		c.number[half] = plus(c.number[half], v.Number)
 	case Timer:
 		c.number[half] += v.Weight
-		c.more.values[half] = append(c.more.values[half], v.Number)
+		if v.Sketch {
+			c.more.distribute(half, v.Number)
+		} else {
+			c.more.values[half] = append(c.more.values[half], v.Number)
+		}
 	case Gauge:
 		if v.Signed {
 			c.metric.value.add(v.Number)
@@ -175,6 +186,9 @@ func (s *shard) begin(c *cell) {
 	c.number[s.half] = 0
 	if c.more != nil {
 		c.more.values[s.half] = c.more.values[s.half][:0]
+		if k := c.more.sketches[s.half]; k != nil {
+			k.reset()
+		}
 	}
 }
 
