@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -21,7 +22,11 @@ const childEnv = "WEIR_STORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		if err := appendForever(dir); err != nil {
+		run := appendForever
+		if os.Getenv(childEnv+"_REMOVES") != "" {
+			run = removeForever
+		}
+		if err := run(dir); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -206,4 +211,136 @@ func verify(t *testing.T, dir string, n, round int, deletes bool) {
 	if q := s.Stats().QuarantinedBlocks; q != 0 {
 		t.Fatalf("round %d: %d records in quarantine", round, q)
 	}
+}
+
+// removedSeries is more than what is removed in one go.
+const removedSeries = partSize + 8
+
+var removed = &timeseries.Schema{Name: "gone:load", Step: 60, Tags: []string{"host"}, Metrics: []string{"load"}, Type: timeseries.Gauge}
+
+// removedBatch is batch number n of the series that are deleted.
+func removedBatch(n int) []timeseries.Point {
+	points := make([]timeseries.Point, removedSeries)
+	for i := range points {
+		points[i] = timeseries.Point{Schema: removed, Time: epoch + int64(60*n), Tags: []string{fmt.Sprint(i)}, Values: []float64{float64(n)}}
+	}
+	return points
+}
+
+// removeForever appends batches to series that it deletes again and again, and to one
+// that stays.
+func removeForever(dir string) error {
+	first, _ := strconv.Atoi(os.Getenv(childEnv + "_FROM"))
+	var now atomic.Int64
+	s := killStore(dir, &now, false)
+	now.Store(int64(first))
+	if err := s.Start(bg); err != nil {
+		return err
+	}
+	for n := first; ; n++ {
+		now.Store(int64(n))
+		if err := s.Append(bg, append(removedBatch(n), killBatch(n)[1])); err != nil {
+			return err
+		}
+		fmt.Println("stored", n)
+		if n%4 == 3 {
+			if err := s.Delete(bg, "gone", nil); err != nil {
+				return err
+			}
+			fmt.Println("deleted", n)
+		}
+	}
+}
+
+// Kill -9 while series are deleted by name: what was deleted stays so, each series is
+// there as a whole or not at all, and others are not touched.
+func TestKillWhileSeriesAreDeleted(t *testing.T) {
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, some := 0, 0
+	for round := range 12 {
+		child := exec.Command(exe)
+		child.Env = append(os.Environ(), childEnv+"="+dir, fmt.Sprintf("%s_FROM=%d", childEnv, next), childEnv+"_REMOVES=1")
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		begin, first, left := next, next, 4*rand.IntN(4)+4-next%4 // deletion begins when that many are stored
+		for lines.Scan() {
+			var n int
+			switch text := lines.Text(); {
+			case strings.HasPrefix(text, "stored "):
+				if _, err := fmt.Sscanf(text, "stored %d", &n); err != nil || n != next {
+					t.Fatalf("round %d: %q, want batch %d", round, text, next)
+				}
+				next++
+				if left--; left == 0 {
+					time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond)
+					child.Process.Kill()
+				}
+			case strings.HasPrefix(text, "deleted "):
+				first = next
+			default:
+				t.Fatalf("round %d: %s", round, text)
+			}
+		}
+		child.Wait()
+
+		var now atomic.Int64
+		now.Store(int64(next))
+		s := killStore(dir, &now, false)
+		if err := s.Start(bg); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		listed := 0
+		for tags, err := range s.List(bg, timeseries.ListQuery{Schema: removed}) {
+			if errors.Is(err, timeseries.ErrNoSeries) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed++
+			total, err := s.Total(bg, query(removed, tags, -60, int64(60*(next+1))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := func(from, to int) (sum float64) {
+				for n := from; n < to; n++ {
+					sum += float64(n)
+				}
+				return sum
+			}
+			// A batch that was not acknowledged may be there too, and may be all that is there:
+			// the child went on behind a deletion whose line was not read.
+			if got := total["load"]; got != sum(first, next) && got != sum(first, next+1) && got != sum(next, next+1) {
+				t.Fatalf("round %d: series %v adds up to %v; batches from %d to %d are stored, those up to %d deleted", round, tags, got, begin, next-1, first-1)
+			}
+		}
+		if listed > 0 && listed < removedSeries {
+			some++
+		}
+		total, err := s.Total(bg, query(load, timeseries.Tags{"host": "1"}, -60, int64(60*(next-1))))
+		if want := float64(next)*float64(next-1)/2*1000 + float64(next); err != nil || total["load"] != want {
+			t.Fatalf("round %d: the series that stays adds up to %v (%v), want %v", round, total, err, want)
+		}
+		if n := s.Stats(); n.Series != int64(listed)+1 || n.QuarantinedBlocks != 0 {
+			t.Fatalf("round %d: %+v, %d series are listed", round, n, listed)
+		}
+		if err := s.Delete(bg, "gone", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Stop(bg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d batches acknowledged, %d deletions were interrupted half way", next, some)
 }

@@ -309,6 +309,55 @@ func TestR14InitialPoint(t *testing.T) {
 	})
 }
 
+// Counters of octets beyond 2^53 are float64 values, 2048 apart below 2^64 (section 9): a
+// rate is wrong by no more than one such distance over its time, and the errors of
+// a range do not add up. What is below 2^53 is exact. Past 2^64 a counter begins anew (R7).
+func TestR15LargeCounters(t *testing.T) {
+	for _, first := range []uint64{1<<53 - 500_000, 1 << 62, 1<<64 - 700_000_000} {
+		var counts []uint64
+		var fed []float64
+		for i := range uint64(240) {
+			v := first + i*i*12_345 + i*67
+			counts, fed = append(counts, v), append(fed, float64(60*i), float64(v))
+		}
+		s := newTestStore(t, nil)
+		s.feed(traffic, a, fed...)
+		check := func(when string) {
+			t.Helper()
+			q := query(traffic, tagA, 0, 239*60)
+			q.MaxPoints = 1000
+			data := s.data(q)
+			exact, distance := 0.0, 0.0
+			for i := 1; i < len(counts); i++ {
+				apart := math.Nextafter(float64(counts[i]), math.Inf(1)) - float64(counts[i])
+				grown := counts[i] - counts[i-1]
+				if counts[i] < counts[i-1] {
+					grown = 0
+				}
+				exact += float64(grown)
+				distance = max(distance, apart)
+				if slack := apart; math.Abs(data[i-1]*60-float64(grown)) > slack {
+					t.Errorf("%s, from %d: rate %d is %v, want %v", when, first, i, data[i-1], float64(grown)/60)
+				}
+			}
+			total, err := s.Total(bg, q)
+			if err != nil || math.Abs(total["bytes"]-exact) > 2*distance {
+				t.Errorf("%s, from %d: total %v %v, want %.0f within %v", when, first, total, err, exact, 2*distance)
+			}
+			if first < 1<<53 && counts[120] > 1<<53 {
+				if total, err := s.Total(bg, query(traffic, tagA, 0, 6*60)); err != nil || total["bytes"] != float64(counts[6]-counts[0]) {
+					t.Errorf("%s: total below 2^53: %v %v, want %d", when, total, err, counts[6]-counts[0])
+				}
+			}
+		}
+		check("in memory")
+		s.restart()
+		check("from the journal")
+		s.rollUp()
+		check("in blocks and slots")
+	}
+}
+
 func TestR15QueryTotal(t *testing.T) {
 	places(t, func(s *testStore, half func()) {
 		s.feed(traffic, a, -100_000, 500) // the predecessor, many blocks before
