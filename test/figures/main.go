@@ -54,6 +54,8 @@ var figures = []figure{
 	{"Writes: Prometheus remote write over HTTP to durable, values per second", "./internal/remotewrite", "Write", "Mvalues/s", 1, false},
 	{"Store: 30 days of one series with a point every 5 minutes, all of them", "./internal/store", "Series30Days/all", "ms/read", 5, true},
 	{"Store: topk(8) over 10 000 series x 30 days of a point every 5 minutes", "./internal/store", "TopK30Days", "ms/topk", 200, true},
+	{"Store: the longest of appends while retention deletes 10 000 series, their points and slots", "./internal/store", "AppendWhileDeleting/all", "ms-longest-append", 50, true},
+	{"Store: the same while 10 000 series are deleted by name", "./internal/store", "AppendWhileDeleting/series", "ms-longest-append", 50, true},
 	{"Store: growth of the live heap while 1 M series are listed", "./internal/store", "List1M/all", "MiB-growth", 32, true},
 	{"Events: BBDO bytes to durable stream, legacy", "./internal/bbdo", "Durable/legacy", "Mevents/s", 0.5, false},
 	{"Events: the same, protobuf", "./internal/bbdo", "Durable/protobuf", "Mevents/s", 0.5, false},
