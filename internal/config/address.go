@@ -17,7 +17,7 @@ import (
 // listen is the URL of a socket.
 type listen struct{ to *statsd.Listen }
 
-const listenKind = "`udp://HOST:PORT`, `udp4://HOST:PORT`, `udp6://HOST:PORT`, `tcp://HOST:PORT` or `unix:///PATH`"
+const listenKind = "`udp://HOST:PORT`, `udp4://HOST:PORT`, `udp6://HOST:PORT`, `tcp://HOST:PORT`, `unix:///PATH` or `unixgram:///PATH`"
 
 func (listen) kind() string { return listenKind }
 
@@ -30,7 +30,7 @@ func (v listen) yaml() string {
 
 func listenURL(l statsd.Listen) string { return l.Network + "://" + l.Address }
 
-var listenNetworks = []string{"udp", "udp4", "udp6", "tcp", "unix"}
+var listenNetworks = []string{"udp", "udp4", "udp6", "tcp", "unix", "unixgram"}
 
 func (v listen) decode(d *decoder, path string, n ast.Node) {
 	s, ok := stringOf(n)
@@ -63,9 +63,9 @@ func (v listen) decode(d *decoder, path string, n ast.Node) {
 		d.refuse(n, path, "the part before :// must be "+either(listenNetworks), near)
 		return
 	}
-	if network == "unix" {
+	if network == "unix" || network == "unixgram" {
 		if !strings.HasPrefix(address, "/") || len(address) > maxSocketPath {
-			d.refuse(n, path, fmt.Sprintf("the path of a Unix socket must begin with / and have at most %d bytes", maxSocketPath), quotedOrNothing(absolute(address)))
+			d.refuse(n, path, fmt.Sprintf("the path of a Unix socket must begin with / and have at most %d bytes", maxSocketPath), quotedOrNothing(absolute(network, address)))
 			return
 		}
 	} else if reason, suggestion := hostPort(address); reason != "" {
@@ -83,11 +83,11 @@ var brokenURL = regexp.MustCompile(`^(udp[46]?|tcp)[:/]+([^/]*:[0-9]+)$`)
 
 const maxSocketPath = 107 // bytes, of sockaddr_un on Linux
 
-func absolute(address string) string {
+func absolute(network, address string) string {
 	if address == "" || strings.HasPrefix(address, "/") {
 		return ""
 	}
-	return "unix:///" + address
+	return network + ":///" + address
 }
 
 // hostPort says what is wrong with an address "HOST:PORT"; without a host it is all addresses.

@@ -186,11 +186,15 @@ func (c *Config) check(d *decoder) {
 	}
 	seen := make(map[statsd.Listen]bool)
 	for i, l := range c.StatsD.Listen {
-		if l.Mode != 0 && l.Network != "unix" {
+		if l.Lengths && l.Network != "unix" && l.Network != "tcp" {
+			path := index("sources.statsd", i) + ".framing"
+			d.complain(path, "cannot use "+path+": only streams are cut into packets, and "+listenURL(l)+" is none")
+		}
+		if l.Mode != 0 && l.Network != "unix" && l.Network != "unixgram" {
 			path := index("sources.statsd", i) + ".mode"
 			d.complain(path, "cannot use "+path+": only Unix sockets have permissions, and "+listenURL(l)+" is none")
 		}
-		l.Mode = 0
+		l.Mode, l.Lengths = 0, false
 		if seen[l] {
 			path := index("sources.statsd", i) + ".listen"
 			d.complain(path, "cannot use "+quote(listenURL(l))+" for "+path+": an entry before it is the same")

@@ -68,6 +68,8 @@ func sourcesSection(c *Config) section {
 						doc: "Where StatsD lines arrive. Without a host it is every address of the machine, IPv4 and IPv6."},
 					{name: "mode", value: mode{&l.Mode}, example: "0660",
 						doc: "Permissions of a Unix socket. When not given, they are what the umask leaves."},
+					{name: "framing", value: framing{&l.Lengths},
+						doc: "How a stream is cut into packets: into lines, or each with its length before it, four bytes, little endian, as DogStatsD's clients do on a Unix stream."},
 				}}
 			}}, doc: "Sockets on which StatsD lines arrive; an empty list turns StatsD off.", example: `[{listen: "udp://:8125"}, {listen: "unix:///run/weir.sock", mode: 0660}]`},
 			{name: "bbdo", value: bbdoSources(&c.Events.BBDO), example: `[{listen: "tcp://:5669"}]`,
@@ -81,7 +83,7 @@ func sourcesSection(c *Config) section {
 }
 
 func statsdSection(s *StatsD) section {
-	return section{options: []option{
+	return section{options: append([]option{
 		{name: "flush_interval", value: duration{to: &s.FlushInterval, least: 100 * time.Millisecond, max: 24 * time.Hour},
 			doc: "How long metrics are added up before they go to the backends. The store keeps one point per whole second at most."},
 		{name: "backends", value: list[Backend]{to: &s.Backends, fresh: newBackend(), entry: backendValue, what: "backends"},
@@ -132,7 +134,7 @@ func statsdSection(s *StatsD) section {
 			{name: "listen", value: text{to: &s.Management, what: "an address `HOST:PORT`, or `\"\"` for none", check: hostPortOrNone},
 				doc: "Whoever reaches this address can look at metrics and delete them."},
 		}}, doc: "StatsD's management console: `stats`, `counters`, `delcounters`, `health` and others over TCP."},
-	}}
+	}, dialectOptions(&s.Config)...)}
 }
 
 // timerFields are what Config.TimerMetrics may name.

@@ -109,6 +109,9 @@ func New(cfg *config.Config, log *slog.Logger, options Options) *Daemon {
 			stream = d.events.stream
 		}
 		d.intake = newIntake(cfg, d.series.driver(), stream, d.scripts, d.registry, log, options.Stdout, more...)
+		if d.events != nil {
+			d.intake.server.OnNotices(d.events.notices)
+		}
 	}
 	if len(cfg.Graphite) > 0 {
 		d.carbon = newCarbon(cfg, d.series, d.registry, log)

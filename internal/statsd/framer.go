@@ -106,3 +106,52 @@ func clearHighBits(b []byte) {
 		b[i] &= 0x7f
 	}
 }
+
+// readLengths reads packets that have their length before them, four bytes, little endian, to the end of r, as
+// DogStatsD's clients send them.
+func (f *framer) readLengths(r io.Reader) error {
+	f.buffer = make([]byte, firstBuffer)
+	for {
+		n, err := r.Read(f.buffer[f.filled:])
+		f.filled += n
+		if tooLong := f.cut(); tooLong != nil {
+			return tooLong
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// cut delivers the packets that are complete and makes room for the one that is not.
+func (f *framer) cut() error {
+	wasFull, start, need := f.filled == len(f.buffer), 0, 4
+	for need = 4; f.filled-start >= 4; need = 4 {
+		size := int(binary.LittleEndian.Uint32(f.buffer[start:]))
+		if size > maxLine {
+			return lineError(fmt.Sprintf("a packet is longer than %d bytes, or the client does not send lengths", maxLine))
+		}
+		if need = 4 + size; f.filled-start < need {
+			break
+		}
+		if size > 0 {
+			f.packet(f.buffer[start+4 : start+need])
+		}
+		start += need
+	}
+	f.filled = copy(f.buffer, f.buffer[start:f.filled])
+	switch {
+	case need > len(f.buffer):
+		if !f.resize(need) {
+			return lineError("the unfinished packets of all connections take too much memory")
+		}
+	case len(f.buffer) > fullBuffer && need <= fullBuffer && f.filled < fullBuffer:
+		f.resize(fullBuffer)
+	case wasFull && len(f.buffer) < fullBuffer:
+		f.resize(2 * len(f.buffer))
+	}
+	return nil
+}

@@ -98,8 +98,10 @@ func (in *intake) listen(l Listen) (listener, error) {
 		bound, err = in.listenUDP(l)
 	case "tcp", "unix":
 		bound, err = in.listenStream(l)
+	case "unixgram":
+		bound, err = in.listenUnixgram(l)
 	default:
-		err = errors.New(`the network must be "udp", "udp4", "udp6", "tcp" or "unix"`)
+		err = errors.New(`the network must be "udp", "udp4", "udp6", "tcp", "unix" or "unixgram"`)
 	}
 	if err != nil {
 		return nil, listenError(l, err)

@@ -30,6 +30,7 @@ type deadlineListener interface {
 type stream struct {
 	in       *intake
 	network  string
+	lengths  bool // packets with their length before them instead of lines
 	listener deadlineListener
 	next     atomic.Int64 // which lane the next connection feeds
 
@@ -56,7 +57,7 @@ func (in *intake) listenStream(l Listen) (listener, error) {
 			return nil, err
 		}
 	}
-	return &stream{in: in, network: l.Network, listener: bound.(deadlineListener), open: make(map[net.Conn]bool)}, nil
+	return &stream{in: in, network: l.Network, lengths: l.Lengths, listener: bound.(deadlineListener), open: make(map[net.Conn]bool)}, nil
 }
 
 // removeDeadSocket removes a socket file nobody listens on any more.
@@ -131,7 +132,11 @@ func (s *stream) receive(conn net.Conn) {
 		s.in.take(lane, packet, from)
 	}}
 	defer f.release()
-	err := f.read(conn)
+	read := f.read
+	if s.lengths {
+		read = f.readLengths
+	}
+	err := read(conn)
 	var long lineError
 	if errors.As(err, &long) {
 		s.in.packets.Received(1)

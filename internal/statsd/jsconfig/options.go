@@ -202,6 +202,13 @@ func (s scope) statsd() statsd.Config {
 		Percent:  keys.numberOr("percent", 100, 0, math.MaxFloat64, "a percentage"),
 		Path:     keys.textOr("log", ""),
 	}
+	switch dialect := s.textOr("dialect", statsd.Strict.String()); dialect {
+	case statsd.Strict.String():
+	case statsd.DogStatsD.String():
+		c.Dialect = statsd.DogStatsD
+	default:
+		s.fail("dialect", "%q is not 'statsd' or 'dogstatsd'", dialect)
+	}
 	c.DumpMessages = s.truthy("dumpMessages")
 	c.Debug = s.truthy("debug")
 	c.Healthy = !strings.EqualFold(s.textOr("healthStatus", "up"), "down")

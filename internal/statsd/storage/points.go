@@ -38,6 +38,26 @@ func (b *Backend) store(ctx context.Context, f *backend.Flush, at int64) error {
 	return nil
 }
 
+// storeTimed writes values with timestamps of their own.
+func (b *Backend) storeTimed(ctx context.Context, values []backend.Timed) error {
+	w := &writer{Backend: b, ctx: ctx}
+	step := float64(b.step)
+	for i := range values {
+		v := &values[i]
+		w.at = v.Timestamp
+		if v.Counter {
+			w.single(b.counter, v.Name, v.Value/step)
+		} else {
+			w.single(b.gauge, v.Name, v.Value)
+		}
+	}
+	w.send()
+	if w.err != nil {
+		b.lastException.Store(time.Now().Unix())
+	}
+	return w.err
+}
+
 // writer makes the points of one flush and sends them in batches. After an error
 // of the driver the rest is counted and not sent.
 type writer struct {

@@ -9,12 +9,16 @@
 //	statsd:histogram  gauge       name, tags, bin  count
 //	statsd:set        gauge       name, tags       count
 //
+// Values that came with a timestamp are points of the first two, at their own time; a later value for the
+// same time replaces them.
+//
 // tags holds the metric's own tags, sorted ("env=prod;host=a"), and can be
 // filtered and grouped on by key.
 package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -80,6 +84,9 @@ func New(driver timeseries.Driver, reg *telemetry.Registry) *Backend {
 // Name implements [backend.Backend].
 func (*Backend) Name() string { return "store" }
 
+// TakesTimestamps implements [backend.TimestampTaker].
+func (*Backend) TakesTimestamps() {}
+
 // Init implements [backend.Backend]: it makes the schemas of the flush interval
 // and sets the driver up. The columns a driver already has for timers stay.
 func (b *Backend) Init(ctx context.Context, env backend.Environment) error {
@@ -127,8 +134,9 @@ func (b *Backend) Init(ctx context.Context, env backend.Environment) error {
 func (b *Backend) Flush(ctx context.Context, f *backend.Flush) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	timed := b.storeTimed(ctx, f.Timed)
 	if !b.whole {
-		return b.gather(ctx, f)
+		return errors.Join(timed, b.gather(ctx, f))
 	}
 	if b.collides(f) {
 		b.waiting.add(f)
@@ -138,7 +146,7 @@ func (b *Backend) Flush(ctx context.Context, f *backend.Flush) error {
 	if at == b.newest {
 		at++ // the last flush of a daemon, within a second of the one before it, which it must not replace
 	}
-	return b.store(ctx, f, at)
+	return errors.Join(timed, b.store(ctx, f, at))
 }
 
 // gather adds up the flushes of one slot of step seconds, and stores the slot
