@@ -188,8 +188,8 @@ func verify(t *testing.T, dir string, n, round int, deletes bool) {
 		}
 	}
 	// Slots, which were made while it was killed, and made anew for late points, say the same.
-	whole := n / 64 * 64 // up to there no batch is half of a pair that is out of order
-	for i := range min(killSeries, whole) { // none when whole is 0: the range would be none either
+	whole := n / 64 * 64                    // up to there no batch is half of a pair that is out of order
+	for i := range min(killSeries, whole) { // of no batch at all there is no range either
 		want := 0.0
 		for at := range whole {
 			want += float64(at*1000 + i)
