@@ -81,12 +81,17 @@ func (p *Parser) section(s *sections, section []byte) bool {
 		s.weight = 1 / rate
 		return ok && rate > 0
 	case '#':
-		if s.tags != nil {
-			p.tags = append(append(append(p.tags[:0], s.tags...), ','), section[1:]...)
-			s.tags = p.tags
-		} else if len(section) > 1 {
+		switch {
+		case len(section) == 1:
+			return true
+		case s.tags == nil:
 			s.tags = section[1:]
+			return true
+		case len(p.tags) == 0: // a second section: together they need memory of their own
+			p.tags = append(p.tags, s.tags...)
 		}
+		p.tags = append(append(p.tags, ','), section[1:]...)
+		s.tags = p.tags
 		return true
 	case 'T':
 		t, ok := parseSeconds(section[1:])
