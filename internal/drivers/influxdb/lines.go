@@ -60,10 +60,18 @@ func AppendMeasurement(dst []byte, name string) []byte { return appendEscaped(ds
 func AppendKey(dst []byte, s string) []byte { return appendEscaped(dst, s, ",= ") }
 
 func appendEscaped(dst []byte, s, special string) []byte {
-	if !strings.ContainsAny(s, special) {
-		return append(dst, s...)
+	for i := range len(s) { // most need none
+		if c := s[i]; c == special[0] || c == special[1] || c == special[len(special)-1] {
+			return escapeFrom(dst, s, i, special)
+		}
 	}
-	for i := range len(s) {
+	return append(dst, s...)
+}
+
+// escapeFrom escapes s, of which i bytes need nothing.
+func escapeFrom(dst []byte, s string, i int, special string) []byte {
+	dst = append(dst, s[:i]...)
+	for ; i < len(s); i++ {
 		if strings.IndexByte(special, s[i]) >= 0 {
 			dst = append(dst, '\\')
 		}
