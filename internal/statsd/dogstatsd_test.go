@@ -142,6 +142,7 @@ func TestDogStatsD(t *testing.T) {
 	row("service check", func(f func(in, want string)) {
 		f(`_sc|redis|2`, `CHECK "redis" 2 "" 0 "" ""`)
 		f(`_sc|redis|1|d:1656581400|h:web|#a:b,c|c:x|m:it | m\: is\nslow|d:2`, `CHECK "redis" 1 "it | m: is\nslow|d:2" 1656581400 "web" "a:b,c"`)
+		f(`_sc|redis|0|m:a|b|c:x|e:y|card:low`, `CHECK "redis" 0 "a|b" 0 "" ""`) // clients add where they come from at the end
 		for _, bad := range []string{`_sc|`, `_sc|redis`, `_sc|redis|4`, `_sc|redis|`, `_sc||0`, `_sc|redis|0|d:x`} {
 			f(bad, "BAD "+strings.ReplaceAll(bad, "|", ","))
 		}

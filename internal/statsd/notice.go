@@ -76,7 +76,7 @@ func parseCheck(text []byte) (Notice, bool) {
 	n.Title, n.Status = unescape(name), int(status[0]-'0')
 	for more {
 		if message, last := bytes.CutPrefix(rest, []byte("m:")); last { // it may hold "|"
-			n.Text = unescape(bytes.ReplaceAll(message, []byte(`m\:`), []byte("m:")))
+			n.Text = unescape(bytes.ReplaceAll(withoutOrigin(message), []byte(`m\:`), []byte("m:")))
 			return n, true
 		}
 		var section []byte
@@ -86,6 +86,18 @@ func parseCheck(text []byte) (Notice, bool) {
 		}
 	}
 	return n, true
+}
+
+// withoutOrigin returns a message without the sections that clients add behind it all the same, where they come from.
+func withoutOrigin(message []byte) []byte {
+	for {
+		i := bytes.LastIndexByte(message, '|')
+		last := message[i+1:]
+		if i < 0 || !bytes.HasPrefix(last, []byte("c:")) && !bytes.HasPrefix(last, []byte("e:")) && !bytes.HasPrefix(last, []byte("card:")) {
+			return message
+		}
+		message = message[:i]
+	}
 }
 
 // section reads a section of a notice and reports whether it is valid. A priority or a type that does not exist is no
