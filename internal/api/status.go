@@ -13,16 +13,17 @@ import (
 )
 
 type statusJSON struct {
-	Version  string        `json:"version"`
-	Now      int64         `json:"now"`
-	Started  int64         `json:"started"`
-	Uptime   int64         `json:"uptime"` // seconds
-	Ready    bool          `json:"ready"`
-	Reason   string        `json:"reason,omitempty"` // why it is not ready
-	Sources  []sourceJSON  `json:"sources"`
-	Ledger   []accountJSON `json:"ledger"`
-	Balanced bool          `json:"balanced"`
-	Store    *storeJSON    `json:"store"` // null without one
+	Version  string            `json:"version"`
+	Now      int64             `json:"now"`
+	Started  int64             `json:"started"`
+	Uptime   int64             `json:"uptime"` // seconds
+	Ready    bool              `json:"ready"`
+	Reason   string            `json:"reason,omitempty"` // why it is not ready
+	Sources  []sourceJSON      `json:"sources"`
+	Ledger   []accountJSON     `json:"ledger"`
+	Balanced bool              `json:"balanced"`
+	Overflow []telemetry.Spent `json:"overflow"` // what was added up in buckets because budgets were spent
+	Store    *storeJSON        `json:"store"`    // null without one
 }
 
 type sourceJSON struct {
@@ -61,7 +62,7 @@ type storeJSON struct {
 // now is everything the status page shows. It works while the store does not.
 func (s *server) now(r *http.Request) statusJSON {
 	now := time.Now()
-	answer := statusJSON{Version: s.Version, Now: now.Unix(), Ready: true, Balanced: true, Sources: []sourceJSON{}, Ledger: []accountJSON{}}
+	answer := statusJSON{Version: s.Version, Now: now.Unix(), Ready: true, Balanced: true, Sources: []sourceJSON{}, Ledger: []accountJSON{}, Overflow: s.Registry.Spent()}
 	if !s.Started.IsZero() {
 		answer.Started, answer.Uptime = s.Started.Unix(), int64(now.Sub(s.Started)/time.Second)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/internal/config"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 func doctorCommand() *cobra.Command {
@@ -173,7 +174,8 @@ type status struct {
 		Received, Difference int64
 		Discarded            map[string]int64
 	}
-	Store *struct {
+	Overflow []telemetry.Spent
+	Store    *struct {
 		Failure string
 		Series  int64
 	}
@@ -209,10 +211,33 @@ func (d *doctor) daemon(ctx context.Context) []finding {
 				"the daemon's log shows examples; /metrics has the counters"})
 		}
 	}
+	for _, o := range s.Overflow {
+		findings = append(findings, overflowing(o))
+	}
 	if difference := time.Now().Unix() - s.Now; difference > maxClockDifference || difference < -maxClockDifference {
 		findings = append(findings, finding{warn, "clock", fmt.Sprintf("the daemon's clock is %d s behind this one", difference), "synchronise both with NTP"})
 	}
 	return findings
+}
+
+// overflowing says who spent a budget.
+func overflowing(o telemetry.Spent) finding {
+	var who []string
+	for _, offender := range o.Offenders[:min(len(o.Offenders), 3)] {
+		who = append(who, fmt.Sprintf("%s (%d)", word(offender.Name), offender.Items))
+	}
+	if more := len(o.Offenders) - len(who); more > 0 {
+		who = append(who, "others")
+	}
+	if len(who) == 0 {
+		who = append(who, "none that is still held")
+	}
+	f := finding{warn, "budget", fmt.Sprintf("%s put %d items in buckets because the budget %s was spent, by %s", word(o.Component), o.Items, word(o.Budget), strings.Join(who, ", ")),
+		"/metrics and api/v1/status name the offenders"}
+	if o.Budget == "tag_sets" {
+		f.change = "find the tag whose values do not repeat and leave it out at its sender or with statsd.tag_rules, or raise statsd.max_tag_sets"
+	}
+	return f
 }
 
 func reasons(discarded map[string]int64) string {

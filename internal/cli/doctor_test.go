@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // procWith is a proc file system with some files and symbolic links.
@@ -133,6 +135,20 @@ func TestDoctorDaemon(t *testing.T) {
 	if got := d.daemon(context.Background()); len(got) != 1 || got[0].grade != ok || !strings.Contains(got[0].text, "none answers") {
 		t.Errorf("%+v", got)
 	}
+}
+
+// Who spent a budget is named, the worst three.
+func TestDoctorOverflow(t *testing.T) {
+	f := func(o telemetry.Spent, text, change string) {
+		t.Helper()
+		if got := overflowing(o); got.grade != warn || got.text != text || !strings.Contains(got.change, change) {
+			t.Errorf("%+v", got)
+		}
+	}
+	all := []telemetry.Offender{{Name: "counter a", Items: 9}, {Name: "set b\x1b", Items: 3}, {Name: "timer c", Items: 2}, {Name: "gauge d", Items: 1}}
+	f(telemetry.Spent{Component: "statsd.values", Budget: "tag_sets", Items: 15, Offenders: all},
+		`statsd.values put 15 items in buckets because the budget tag_sets was spent, by 'counter a' (9), $'set b\x1b' (3), 'timer c' (2), others`, "statsd.max_tag_sets")
+	f(telemetry.Spent{Component: "x", Budget: "y", Items: 1}, "x put 1 items in buckets because the budget y was spent, by none that is still held", "/metrics")
 }
 
 func TestDoctor(t *testing.T) {

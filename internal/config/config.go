@@ -104,6 +104,7 @@ func (b Backend) Module() bool {
 // Default is what weir run does without a file.
 func Default() *Config {
 	server := statsd.DefaultConfig()
+	server.MaxTagSets = 100_000          // a tenth of the names, so that no metric takes the room of all others
 	server.Management = "127.0.0.1:8126" // the reference daemon lets everybody in
 	server.Listen = []statsd.Listen{{Network: "udp", Address: ":8125"}, {Network: "tcp", Address: ":8125"}}
 	store := newBackend()

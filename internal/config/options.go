@@ -117,6 +117,8 @@ func statsdSection(s *StatsD) section {
 		{name: "sanitize", value: flag{&s.Sanitize}, doc: "Replace characters of names that Graphite cannot take: white space becomes `_`, `/` becomes `-`, others go."},
 		{name: "max_names", value: whole{&s.MaxNames, 0, math.MaxInt32}, reload: true,
 			doc: "How many names are held at once. Values of further names are dropped, counted, and one of them is named in the log. 0 means no limit."},
+		{name: "max_tag_sets", value: whole{&s.MaxTagSets, 0, math.MaxInt32}, reload: true,
+			doc: "How many sets of tags one metric has at once, for each kind. Values of further ones are added up under its name with the tag `overflow=true`, counted, and the metric is named in the log, at `/metrics` and by `weir doctor`. 0 means no limit. See [cardinality](statsd.md#cardinality)."},
 		{name: "readers", value: whole{&s.Readers, 0, 256},
 			doc: "How many goroutines receive on each UDP address; 0 means one per processor. With 1, flushes list names in the order in which they arrived first."},
 		{name: "dump_messages", value: flag{&s.DumpMessages}, doc: "Log every line that arrives."},

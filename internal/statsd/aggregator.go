@@ -33,6 +33,7 @@ type Aggregator struct {
 	badLines  atomic.Int64 // since the start
 	badLog    *telemetry.Limited
 	limitLog  *telemetry.Limited
+	spentLog  *telemetry.Limited
 	logAllBad atomic.Bool
 
 	flushing sync.Mutex // one flush, listing, deletion or change of options at a time; guards what follows
@@ -74,13 +75,16 @@ func newAggregator(cfg Config, shards int, reg *telemetry.Registry, log *slog.Lo
 	a := &Aggregator{
 		seed: maphash.MakeSeed(), log: log, ledger: reg.Ledger("statsd.values", "values"),
 		badLog: telemetry.NewLimited(log, logPeriod, logBurst), limitLog: telemetry.NewLimited(log, logPeriod, 1),
-		options: optionsOf(cfg),
+		spentLog: telemetry.NewLimited(log, logPeriod, 1),
+		options:  optionsOf(cfg),
 	}
 	a.badLine, a.nameLimit = a.ledger.Reason("bad_line"), a.ledger.Reason("name_limit")
 	a.timedFull = a.ledger.Reason("timed_full")
 	a.notices = newNotices(reg, log)
 	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
-	a.names.limit = cfg.MaxNames
+	a.names.spent = reg.Overflow("statsd.values", "tag_sets")
+	a.names.spent.Name(a.names.offenders)
+	a.names.setLimits(cfg.MaxNames, cfg.MaxTagSets)
 	for i := range shards {
 		s := &shard{aggregator: a, index: i, start: 1, prefix: cfg.Prefix}
 		s.parser = Parser{
@@ -106,7 +110,7 @@ func (a *Aggregator) reload(cfg Config) {
 	defer a.flushing.Unlock()
 	a.options = optionsOf(cfg)
 	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
-	a.names.setLimit(cfg.MaxNames)
+	a.names.setLimits(cfg.MaxNames, cfg.MaxTagSets)
 	for _, s := range a.shards {
 		s.mu.Lock()
 		s.parser.Sanitize, s.parser.Rules = cfg.Sanitize, NewTagRules(cfg.TagRules)
@@ -119,10 +123,11 @@ func (a *Aggregator) reload(cfg Config) {
 }
 
 // metric returns the metric of a name, a new one when there is none; nil when
-// the limit of names is reached and force does not override it.
-func (a *Aggregator) metric(kind Kind, hash uint64, key []byte, force bool) *metric {
+// the limit of names is reached and force does not override it, and the bucket
+// for what overflows, which has another name, when the metric has too many sets of tags.
+func (a *Aggregator) metric(kind Kind, key []byte, force bool) *metric {
 	return a.names.get(kind, key, force, func(name string) *metric {
-		m := &metric{name: name, kind: kind, hash: hash, cells: make([]atomic.Pointer[cell], len(a.shards))}
+		m := &metric{name: name, kind: kind, hash: maphash.String(a.seed, name), cells: make([]atomic.Pointer[cell], len(a.shards))}
 		m.spare = kind == Counter && (strings.Contains(name, "packets_received") ||
 			strings.Contains(name, "metrics_received") || strings.Contains(name, "bad_lines_seen"))
 		m.arrive(a.clock.Add(1))
@@ -162,6 +167,13 @@ func (a *Aggregator) reportRefused(v *Value) {
 	if missed, ok := a.limitLog.Allow(); ok {
 		a.log.Warn("too many names: values of new ones are dropped; raise the limit or find who sends them",
 			"kind", v.Kind, "name", shorten(v.Key), "names", a.names.size(), "left_out", missed)
+	}
+}
+
+func (a *Aggregator) reportOverflow(m *metric, key []byte) {
+	if missed, ok := a.spentLog.Allow(); ok {
+		a.log.Warn("a metric has too many sets of tags: values of new ones are added up in a bucket; raise statsd.max_tag_sets or leave out the tag whose values do not repeat",
+			"kind", m.kind, "metric", shorten([]byte(strings.TrimSuffix(m.name, bucketTag))), "name", shorten(key), "bucket", shorten([]byte(m.name)), "left_out", missed)
 	}
 }
 

@@ -34,6 +34,10 @@ type Config struct {
 	// further names are dropped, counted and one of them is named in the log. 0 means no bound.
 	MaxNames int
 
+	// MaxTagSets bounds how many sets of tags one metric has at once, for each kind; values of further ones are added
+	// up under the metric's name with the tag overflow=true, counted, and the metric is named in the log. 0 means no bound.
+	MaxTagSets int
+
 	// Readers is how many goroutines receive on each UDP address and how many
 	// parts the aggregation has; 0 means one per core. With 1, flushes keep the
 	// order in which names first arrived; more can only come close to it.

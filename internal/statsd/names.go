@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // metric is one name of one kind, as the whole aggregator knows it. What the
@@ -21,6 +23,8 @@ type metric struct {
 	gone  bool  // deleted after a flush; what arrives later makes a new metric of it
 	seen  int64 // Unix seconds of the flush with its last value
 	ttl   int   // gauges: flushes left, 0 for ever
+
+	family *family // those it shares name and kind with, nil without tags; guarded by names.mu
 
 	value gaugeValue             // gauges: shared by the shards, because their order matters
 	cells []atomic.Pointer[cell] // by shard; nil where the name never arrived
@@ -45,26 +49,54 @@ type names struct {
 	list   [kinds][]*metric // in order of creation; only ever appended to or replaced
 	limit  int              // how many metrics there may be; 0 means no bound
 	count  int
+
+	families families
+	spent    *telemetry.Overflow // what went to buckets of families
 }
 
 // get returns the metric of a name and creates one that is not there, unless
 // the limit is reached and force does not override it: then it returns nil.
+// Where the family of the name has spent its budget it is the family's bucket.
 func (n *names) get(kind Kind, name []byte, force bool, create func(name string) *metric) *metric {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if m := n.byName[kind][string(name)]; m != nil {
 		return m
 	}
+	if f := n.families.find(kind, name); f != nil && !force && f.full(name, n.families.limit) {
+		if m := n.bucket(kind, f, create); m != nil {
+			f.values++
+			n.spent.Add(1)
+			return m
+		}
+		return nil
+	}
 	if n.limit > 0 && n.count >= n.limit && !force {
 		return nil
 	}
-	m := create(string(name))
+	return n.add(kind, create(string(name)))
+}
+
+// bucket returns where values of a family go that has spent its budget; nil when the limit of names leaves no room for it.
+func (n *names) bucket(kind Kind, f *family, create func(name string) *metric) *metric {
+	if f.bucket == nil {
+		if n.limit > 0 && n.count >= n.limit {
+			return nil
+		}
+		n.add(kind, create(f.name+bucketTag)) // it makes itself the bucket
+	}
+	return f.bucket
+}
+
+// add enters a metric that is not there yet.
+func (n *names) add(kind Kind, m *metric) *metric {
 	if n.byName[kind] == nil {
 		n.byName[kind] = make(map[string]*metric)
 	}
 	n.byName[kind][m.name] = m
 	n.list[kind] = append(n.list[kind], m)
 	n.count++
+	n.families.join(m)
 	return m
 }
 
@@ -88,6 +120,7 @@ func (n *names) forget(kind Kind, metrics []*metric) {
 	defer n.mu.Unlock()
 	for _, m := range metrics {
 		delete(n.byName[kind], m.name)
+		n.families.leave(m)
 	}
 	n.count -= len(metrics)
 }
@@ -119,8 +152,10 @@ func (n *names) size() int {
 	return n.count
 }
 
-func (n *names) setLimit(limit int) {
+// setLimits sets how many metrics and how many sets of tags of one there may be; 0 means no bound.
+func (n *names) setLimits(metrics, tagSets int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.limit = limit
+	n.limit = metrics
+	n.families.setLimit(tagSets, &n.byName)
 }

@@ -8,7 +8,7 @@ import (
 // reloadable are the fields of Config that can change while a server runs.
 var reloadable = []string{
 	"DeleteCounters", "DeleteTimers", "DeleteSets", "DeleteGauges", "GaugeTTL", "Histograms", "TimerMetrics", "Sanitize", "Prefix",
-	"Debug", "MaxNames", "TagRules", "TTL",
+	"Debug", "MaxNames", "MaxTagSets", "TagRules", "TTL",
 }
 
 // merge returns running with the reloadable fields of next, and the names of

@@ -205,7 +205,7 @@ func (s *Server) Stop(ctx context.Context) (err error) {
 }
 
 // Reload applies what can change while the server runs: the delete options,
-// GaugeTTL, Histograms, TimerMetrics, Sanitize, Prefix, Debug and MaxNames. It
+// GaugeTTL, Histograms, TimerMetrics, Sanitize, Prefix, Debug, MaxNames and MaxTagSets. It
 // returns the names of the fields of cfg that differ and need a restart
 // (specification section 4.3).
 func (s *Server) Reload(cfg Config) (ignored []string) {

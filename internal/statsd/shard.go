@@ -129,7 +129,7 @@ func (s *shard) onValue(v *Value) {
 	hash := maphash.Bytes(s.aggregator.seed, v.Key)
 	c := s.tables[v.Kind].find(hash, v.Key)
 	if c == nil {
-		if c = s.create(v.Kind, hash, v.Key, false); c == nil {
+		if c = s.create(v.Kind, v.Key, false); c == nil {
 			s.refused++
 			s.aggregator.reportRefused(v)
 			return
@@ -204,18 +204,25 @@ func (s *shard) count(c *cell, n float64) {
 }
 
 // create makes the cell of a name new to the shard; nil when the limit of
-// names is reached and force does not override it. Callers hold mu.
-func (s *shard) create(kind Kind, hash uint64, key []byte, force bool) *cell {
-	m := s.aggregator.metric(kind, hash, key, force)
+// names is reached and force does not override it. Of a name over the budget of
+// its family it returns the cell of the bucket. Callers hold mu.
+func (s *shard) create(kind Kind, key []byte, force bool) *cell {
+	m := s.aggregator.metric(kind, key, force)
 	if m == nil {
 		return nil
+	}
+	if m.name != string(key) {
+		s.aggregator.reportOverflow(m, key)
+		if c := m.cells[s.index].Load(); c != nil {
+			return c
+		}
 	}
 	c := &cell{name: m.name, metric: m}
 	if kind == Timer || kind == Set {
 		c.more = new(bulk)
 	}
 	m.cells[s.index].Store(c)
-	s.tables[kind].insert(hash, c)
+	s.tables[kind].insert(m.hash, c)
 	return c
 }
 
@@ -230,7 +237,7 @@ func (s *shard) makeInternal() {
 		hash := maphash.Bytes(a.seed, name)
 		c := s.tables[Counter].find(hash, name)
 		if c == nil {
-			c = s.create(Counter, hash, name, true)
+			c = s.create(Counter, name, true)
 		}
 		*internal.cell = c
 	}

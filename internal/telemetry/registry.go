@@ -15,14 +15,15 @@ import (
 type Registry struct {
 	prometheus *prometheus.Registry
 
-	mu      sync.Mutex
-	ledgers []*Ledger
+	mu        sync.Mutex
+	ledgers   []*Ledger
+	overflows []*Overflow
 }
 
 // NewRegistry returns a Registry that holds the metrics of the process and the Go runtime.
 func NewRegistry() *Registry {
 	r := &Registry{prometheus: prometheus.NewRegistry()}
-	r.prometheus.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), accounts{r})
+	r.prometheus.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), accounts{r}, overflows{r})
 	return r
 }
 
