@@ -126,8 +126,20 @@ func (b *Backend) Flush(_ context.Context, f *backend.Flush) error {
 		at := b.begin(set, s.Name)
 		b.end(b.field(' ', "value", float64(len(s.Members))), s.Name, at)
 	}
+	for i := range f.Timed {
+		v := &f.Timed[i]
+		if v.Counter {
+			b.begin(counter, v.Name)
+		} else {
+			b.begin(gauge, v.Name)
+		}
+		b.end(b.field(' ', "value", v.Value), v.Name, v.Timestamp*1000)
+	}
 	return b.End()
 }
+
+// TakesTimestamps implements [backend.TimestampTaker].
+func (*Backend) TakesTimestamps() {}
 
 // begin appends measurement and tags. It returns the time of the metric.
 func (b *Backend) begin(k kind, key string) int64 {
