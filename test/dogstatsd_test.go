@@ -183,3 +183,29 @@ func (p *process) dogPoint(schema, name, tag, metric string, start time.Time, wa
 	}
 	return nil
 }
+
+// The configuration on the page is fine.
+func TestDogStatsDPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "statsd.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## DogStatsD\n")
+	_, block, _ := strings.Cut(section, "```yaml\n")
+	block, _, found := strings.Cut(block, "```")
+	if !found {
+		t.Fatal("no configuration in the section")
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "notices.lua", dogScript)
+	writeFile(t, dir, "weir.yaml", strings.ReplaceAll(block, "/etc/weir/", dir+"/"))
+	p, err := begin(dir, environment(), "check", "-c", "weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	<-p.done
+	if p.code != 0 {
+		t.Errorf("%d\n%s", p.code, p.log())
+	}
+}
