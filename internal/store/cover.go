@@ -445,6 +445,11 @@ func (r *reading) rawPoints(seg segment, want []int, schema *timeseries.Schema, 
 	if err := r.predecessors(seg, want, schema, out); err != nil {
 		return err
 	}
+	for ; schema.Type == timeseries.Counter && from+r.span <= seg.after; from += r.span {
+		if err := r.last(from, want, out); err != nil { // all that is needed of a block before the segment
+			return err
+		}
+	}
 	if err := r.more(from, to, want, out); err != nil {
 		return err
 	}

@@ -239,6 +239,28 @@ func (r *reading) more(from, to int64, want []int, out []samples) error {
 	return nil
 }
 
+// last is more for one block of which the last row is enough: where its summaries say
+// what that is, nothing is decoded.
+func (r *reading) last(start int64, want []int, out []samples) error {
+	if slices.ContainsFunc(r.open, func(o openRows) bool { return o.block.start == start }) {
+		return r.more(start, start, want, out)
+	}
+	return r.blocks(start, want, func(i int, data []byte) error {
+		b, err := block.Parse(data, start)
+		if err == nil {
+			out[i].begin()
+			var complete bool
+			if complete, err = out[i].addLast(&b, r.columns); err == nil && !complete {
+				r.scratch, err = out[i].addBlock(&b, r.columns, r.scratch)
+			}
+		}
+		if err != nil {
+			r.damaged(appendDataKey(nil, start, r.schema.ID, r.ids[i]), append([]byte(nil), data...), err)
+		}
+		return nil
+	})
+}
+
 // addOpen adds the rows in memory of the block that starts at start.
 func (r *reading) addOpen(start int64, want []int, out []samples) {
 	if len(r.open) == 0 {

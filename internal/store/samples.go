@@ -129,6 +129,28 @@ func (s *samples) addBlock(b *block.Block, columns []int, scratch []int64) ([]in
 	return scratch, nil
 }
 
+// addLast adds the last row of a stored block; false, and nothing is added, when some
+// metric has no value in it.
+func (s *samples) addLast(b *block.Block, columns []int) (bool, error) {
+	s.hold = s.hold[:0]
+	for _, column := range columns {
+		last := math.NaN()
+		if column >= 0 && column < b.Metrics {
+			summary, err := b.Summary(column)
+			if err != nil || summary.Count == 0 || summary.LastTime != b.Last {
+				return false, err
+			}
+			last = summary.Last
+		}
+		s.hold = append(s.hold, last)
+	}
+	s.times = append(s.times, b.Last)
+	for i, v := range s.hold {
+		s.values[i] = append(s.values[i], v)
+	}
+	return true, nil
+}
+
 // distinct drops a row that has the same time as the one behind it: the last point that
 // slots tell of may be there itself.
 func (s *samples) distinct() {

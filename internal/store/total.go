@@ -192,8 +192,11 @@ func (r *reading) both(w *partScratch, q *timeseries.Query, g timeseries.Grid) (
 // readWith reports whether everything that the volume over seg needs is read for the
 // points of p.
 func (r *reading) readWith(seg, p segment, schema *timeseries.Schema, g timeseries.Grid) bool {
-	if seg.tier != nil || p.tier != nil {
-		return seg.tier == p.tier && p.after <= seg.after && seg.through <= p.through
+	if seg.tier != p.tier || seg.after < p.after {
+		return false
+	}
+	if seg.tier != nil {
+		return seg.through <= p.through
 	}
 	from, to := r.rawWindow(p, schema, g)
 	first, last := r.volumeWindow(seg, schema)
