@@ -120,7 +120,8 @@ func makeNetflowBot(in house, entry config.Collector) (bot.Bot, []part) {
 	if entry.Suggest {
 		known = in.inventory
 	}
-	return netflow.New(flows, known, int64(entry.Account), in.log.With("collector", entry.Name)), nil
+	made := netflow.New(flows, known, int64(entry.Account), botState(in.config.Data, entry.Name), in.log.With("collector", entry.Name))
+	return made, []part{{entry.Name + " windows", made.Start, made.Stop, collectorPatience}}
 }
 
 // commandsOf are those that the bot exec may run.

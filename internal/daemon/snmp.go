@@ -17,15 +17,15 @@ import (
 func makeSNMPBot(in house, entry config.Collector) (bot.Bot, []part) {
 	log := in.log.With("collector", entry.Name)
 	made := snmp.New(snmp.Config{
-		State: snmpState(in.config.Data, entry.Name), Entities: entityParts{in.inventory},
+		State: botState(in.config.Data, entry.Name), Entities: entityParts{in.inventory},
 		Ledger: in.registry.Ledger("bots."+entry.Name, "rows"), Log: log,
 	})
 	begin := func(context.Context) error { return nil }
 	return made, []part{{entry.Name + " counters", begin, func(context.Context) error { return made.Close() }, collectorPatience}}
 }
 
-// snmpState is the file in which a bot keeps what it knows of counters.
-func snmpState(folder, name string) string {
+// botState is the file in which a bot keeps what it needs after a restart.
+func botState(folder, name string) string {
 	return filepath.Join(folder, "collectors", bot.Segment(name)+".state")
 }
 

@@ -6,5 +6,6 @@
 //	                                                        └── Bot: values of a window
 //
 // Flow records are kept nowhere. They are added up in rows, one for all records that are alike
-// in what the summaries show, and from there in the windows, where each table has a bound.
+// in what the summaries show, and from there in the windows, where each table has a bound. A file keeps what
+// windows hold, so that they go on after a restart.
 package netflow

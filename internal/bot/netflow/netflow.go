@@ -32,14 +32,18 @@ type Bot struct {
 	flows   *Flows
 	suggest *suggestions // nil for none
 	log     *telemetry.Limited
+	path    string        // file of what windows hold; "" for none
+	sent    chan struct{} // a window was
+	end     func()        // of what keeps the file; nil before Start
 }
 
 var _ bot.Bot = (*Bot)(nil)
 
 // New returns a bot that reads flows. It adds exporters that are unknown to in, as
 // devices of account, or of every account when that is 0; in is nil for a bot that does not.
-func New(flows *Flows, in Inventory, account int64, log *slog.Logger) *Bot {
-	b := &Bot{flows: flows, log: telemetry.NewLimited(log, time.Hour, 10)}
+// Between Start and Stop it keeps what windows hold in the file path; "" is for none.
+func New(flows *Flows, in Inventory, account int64, path string, log *slog.Logger) *Bot {
+	b := &Bot{flows: flows, path: path, sent: make(chan struct{}, 1), log: telemetry.NewLimited(log, time.Hour, 10)}
 	if in != nil {
 		b.suggest = &suggestions{in: in, account: account, log: log}
 	}
@@ -112,6 +116,10 @@ func (b *Bot) summarise(ctx context.Context, id windowID, entities []entity, to 
 	if err := to.SendResults(context.WithoutCancel(ctx), id.account, values(id.label, entities, of)); err != nil {
 		b.flows.restore(id, of)
 		return err
+	}
+	select { // else it would be sent again after a kill
+	case b.sent <- struct{}{}:
+	default:
 	}
 	return nil
 }

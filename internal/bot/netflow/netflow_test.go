@@ -136,7 +136,7 @@ func TestCheckExample(t *testing.T) {
 	}
 	defer listener.Stop(context.Background())
 	to := new(sink)
-	b := New(flows, nil, 0, quiet)
+	b := New(flows, nil, 0, "", quiet)
 	minute := jobs(t, b, to, device("127.0.0.1"))["aggr/1min/7"]
 	do(t, minute) // nothing came
 	conn, err := net.Dial("udp", listener.Addresses()[0].String())
@@ -235,7 +235,7 @@ func record(exporter, source, destination string) flow.Record {
 func TestWindows(t *testing.T) {
 	flows := NewFlows(telemetry.NewRegistry())
 	to := new(sink)
-	b := New(flows, nil, 0, quiet)
+	b := New(flows, nil, 0, "", quiet)
 	all := jobs(t, b, to, device("192.0.2.1"))
 	minute, quarter := all["aggr/1min/7"], all["aggr/15min/7"]
 	one, other := record("192.0.2.1", "10.0.0.1", "10.0.0.2"), record("192.0.2.66", "10.0.0.1", "10.0.0.2")
@@ -284,7 +284,7 @@ func TestWindows(t *testing.T) {
 func TestJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flows := NewFlows(telemetry.NewRegistry())
-		b := New(flows, fakeInventory{}, 0, quiet)
+		b := New(flows, fakeInventory{}, 0, "", quiet)
 		begin := time.Now()
 		var got []string
 		runs := make(chan string)
@@ -345,7 +345,7 @@ func TestSuggest(t *testing.T) {
 		{Name: "odd", EntityType: "device", Details: []byte(`[]`)}, {Name: "Gi0/1", EntityType: "interface", Details: []byte(`{"ipv4":"192.0.2.2"}`)},
 	}}
 	flows := NewFlows(telemetry.NewRegistry())
-	b := New(flows, in, 7, quiet)
+	b := New(flows, in, 7, "", quiet)
 	suggest := jobs(t, b, new(sink), device("192.0.2.77"))["maint/suggest_entities"] // of which nothing came yet
 	flows.Take([]flow.Record{record("192.0.2.1", "10.0.0.1", "10.0.0.2"), record("192.0.2.2", "10.0.0.1", "10.0.0.2"), record("2001:db8::1", "10.0.0.1", "10.0.0.2")})
 	do(t, suggest)
@@ -376,7 +376,7 @@ func TestSuggest(t *testing.T) {
 func TestBounds(t *testing.T) {
 	flows := NewFlows(telemetry.NewRegistry())
 	to := new(sink)
-	minute := jobs(t, New(flows, nil, 0, quiet), to, device("192.0.2.1"))["aggr/1min/7"]
+	minute := jobs(t, New(flows, nil, 0, "", quiet), to, device("192.0.2.1"))["aggr/1min/7"]
 	flows.Take([]flow.Record{record("192.0.2.1", "10.0.0.1", "10.0.0.2")})
 	do(t, minute)
 	const n = 5 * maxKeys

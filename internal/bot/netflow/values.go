@@ -62,7 +62,7 @@ func values(label string, entities []entity, of content) []collector.Value {
 			both("topip", whole, parts)
 			whole, parts = ranked(&s.protocols, shown, protocolName)
 			both("topprotocol", whole, parts)
-			list(prefix+".topconn", rank(s.pairs.bytes, func(p pair) string { return bot.Segment(p.source.String()) + "." + bot.Segment(p.destination.String()) }))
+			list(prefix+".topconn", rank(s.pairs.bytes, func(p pair) string { return bot.Segment(p.Source.String()) + "." + bot.Segment(p.Destination.String()) }))
 			list(prefix+".topdstports", rank(s.ports.bytes, func(port uint16) string { return strconv.Itoa(int(port)) }))
 		}
 	}
@@ -98,9 +98,9 @@ func ranked[K comparable](t *table[onInterface[K]], shown []uint32, name func(K)
 		each[ifindex] = make(map[K]uint64)
 	}
 	for key, bytes := range t.bytes {
-		together[key.of] += bytes
-		if of := each[key.ifindex]; of != nil {
-			of[key.of] += bytes
+		together[key.Of] += bytes
+		if of := each[key.Ifindex]; of != nil {
+			of[key.Of] += bytes
 		}
 	}
 	for _, ifindex := range shown {

@@ -45,12 +45,14 @@ type summary struct {
 	ports      table[uint16]
 }
 
+// Fields of keys are exported for the file.
+
 type onInterface[K comparable] struct {
-	of      K
-	ifindex uint32
+	Of      K
+	Ifindex uint32
 }
 
-type pair struct{ source, destination address }
+type pair struct{ Source, Destination address }
 
 func (s *summary) add(r *row, bytes uint64) {
 	s.bytes += bytes
@@ -125,7 +127,10 @@ type Flows struct {
 	merging   sync.Mutex // before mu
 	accounts  map[int64][]netip.Addr
 	windows   map[windowID]*window
-	forgotten int // keys that tables of windows had no room for
+	forgotten int           // keys that tables of windows had no room for
+	kept      uint64        // records that are in the file
+	changed   bool          // there is something to keep, though no record came
+	unseen    time.Duration // from the last time the file was written to the start
 }
 
 // NewFlows returns Flows that watch nothing yet.
@@ -136,6 +141,16 @@ func NewFlows(reg *telemetry.Registry) *Flows {
 		f.merging.Lock()
 		defer f.merging.Unlock()
 		return float64(f.forgotten)
+	})
+	reg.Gauge("weir_netflow_bot_kept_records", "Flow records up to which the windows of summaries are on disk, since they began.", func() float64 {
+		f.merging.Lock()
+		defer f.merging.Unlock()
+		return float64(f.kept)
+	})
+	reg.Gauge("weir_netflow_bot_unseen_seconds", "Time before the start whose flow records are in no window, since they came after these were last kept.", func() float64 {
+		f.merging.Lock()
+		defer f.merging.Unlock()
+		return f.unseen.Seconds()
 	})
 	return f
 }
@@ -273,6 +288,7 @@ func (f *Flows) since(id windowID) content {
 	}
 	taken, first := w.content, !w.begun
 	w.content, w.begun, w.mark = make(content), true, records
+	f.changed = true
 	if first {
 		return nil // nobody knows how long it was
 	}
@@ -294,6 +310,7 @@ func (f *Flows) restore(id windowID, taken content) {
 		}
 	}
 	w.mark = 0 // there is something to send
+	f.changed = true
 }
 
 // forget removes exporters that were silent for long.
