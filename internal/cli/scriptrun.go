@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/internal/bot/luabot"
 	"github.com/weirhq/weir/internal/config"
 	"github.com/weirhq/weir/internal/connector"
 	"github.com/weirhq/weir/internal/event"
@@ -30,8 +31,8 @@ func scriptRunCommand() *cobra.Command {
 	var given []string
 	setup := connector.Setup{Name: "script"}
 	cmd := &cobra.Command{
-		Use:   "run --api centreon|trisul|ntopng [--input FILE] SCRIPT",
-		Short: "Run one script against recorded events, counters or series and print what it does",
+		Use:   "run --api centreon|trisul|ntopng|collector [--input FILE] SCRIPT",
+		Short: "Run one script against recorded events, counters or series, or its jobs, and print what it does",
 		Long: `Run one script in the foreground, as the pipeline would.
 
 --api centreon: load it, ask its filter once, init, write for each event, and flush at the end.
@@ -55,12 +56,19 @@ Callbacks for flows, records and resources are not called.
 to standard error. Series are in a store that is removed at the end, or, with --config, in the
 drivers of that configuration, which a running Weir must not use at the same time.
 
+--api collector: load it, ask for its jobs() once, and do each of them once. Each job is a line of
+JSON: its id, intervals and params, the values it sent (a is the account, p the path, v the value, t
+the time when it said one), and what it raised. Nothing is stored. --parameter fills options;
+--input is a file of devices for fetch_job_configs, a JSON object a line. What the script prints
+goes to standard error.
+
 The exit code is 0 when every call did without an error, 1 when one raised, or the script could
 not be loaded or the input not be read to its end, and 2 when the command line is wrong.`,
 		Example: `  weir script run --api centreon --input events.json --parameter port=8086 influxdb.lua
   echo '{"category":1,"element":29,"host_id":1}' | weir script run --api centreon --bbdo-version 3.0.1 mine.lua
   weir script run --api trisul --input nfcapd.202501311200 monitor.lua
-  weir script run --api ntopng --config weir.yaml report.lua`,
+  weir script run --api ntopng --config weir.yaml report.lua
+  weir script run --api collector --parameter host=web1 load.lua`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("%d scripts are given, and one is run: weir script run --api %s SCRIPT", len(args), cmp.Or(api, connector.API))
@@ -70,7 +78,7 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case api == "":
-				return fmt.Errorf("say what the script is written for: --api %s, --api %s or --api %s", connector.API, monitor.API, tsdriver.API)
+				return fmt.Errorf("say what the script is written for: --api %s, --api %s, --api %s or --api %s", connector.API, monitor.API, tsdriver.API, luabot.API)
 			case api == tsdriver.API:
 				for _, name := range []string{"parameter", "category", "bbdo-version", "input"} {
 					if cmd.Flags().Changed(name) {
@@ -87,8 +95,19 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 					}
 				}
 				return runMonitor(cmd, args[0], input)
+			case api == luabot.API:
+				for _, name := range []string{"category", "bbdo-version"} {
+					if cmd.Flags().Changed(name) {
+						return fmt.Errorf("--%s is for --api %s: collectors have no such thing", name, connector.API)
+					}
+				}
+				options, err := parseParameters(given)
+				if err != nil {
+					return err
+				}
+				return runCollector(cmd, args[0], input, options)
 			case api != connector.API:
-				return fmt.Errorf("cannot run a script for the API %q: want --api %s, --api %s or --api %s", api, connector.API, monitor.API, tsdriver.API)
+				return fmt.Errorf("cannot run a script for the API %q: want --api %s, --api %s, --api %s or --api %s", api, connector.API, monitor.API, tsdriver.API, luabot.API)
 			case !slices.Contains(connector.Versions, setup.BBDO):
 				return fmt.Errorf("cannot use --bbdo-version %q: want one of %s", setup.BBDO, strings.Join(connector.Versions, ", "))
 			}
@@ -97,12 +116,9 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 					return err
 				}
 			}
-			for _, text := range given {
-				p, err := connector.ParseParameter(text)
-				if err != nil {
-					return err
-				}
-				setup.Parameters = append(setup.Parameters, p)
+			var err error
+			if setup.Parameters, err = parseParameters(given); err != nil {
+				return err
 			}
 			in := cmd.InOrStdin()
 			if input != "" {
@@ -126,13 +142,25 @@ not be loaded or the input not be read to its end, and 2 when the command line i
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon", "trisul" or "ntopng"`)
+	cmd.Flags().StringVar(&api, "api", "", `what the script is written for: "centreon", "trisul", "ntopng" or "collector"`)
 	cmd.Flags().StringVarP(&configuration, "config", "c", "", "the configuration whose series --api ntopng uses")
-	cmd.Flags().StringVar(&input, "input", "", "a file of events, updates or flows, instead of standard input")
-	cmd.Flags().StringArrayVar(&given, "parameter", nil, "NAME=VALUE for init, a number when it is one; may be repeated")
+	cmd.Flags().StringVar(&input, "input", "", "a file of events, updates, flows or devices, instead of standard input")
+	cmd.Flags().StringArrayVar(&given, "parameter", nil, "NAME=VALUE for init, or for options of a collector, a number when it is one; may be repeated")
 	cmd.Flags().StringSliceVar(&setup.Categories, "category", nil, "the category filter, such as neb or neb:host_status; may be repeated")
 	cmd.Flags().StringVar(&setup.BBDO, "bbdo-version", connector.Versions[0], "generation of events the script gets: "+strings.Join(connector.Versions, ", "))
 	return cmd
+}
+
+// parseParameters reads those of the command line.
+func parseParameters(given []string) (all []connector.Parameter, err error) {
+	for _, text := range given {
+		p, err := connector.ParseParameter(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // scriptRun is one run. It is the script's output, too.
