@@ -202,6 +202,10 @@ func (p *Parser) several(name, bits, line []byte) {
 // (name,k=v) or SignalFx (name[k=v]); it reports false for two styles in one line. "name;k=v" is what the others become.
 func (p *Parser) dogKey(name, tags, container []byte) bool {
 	valid, after := true, []byte(nil)
+	if plainName(name) && plainTags(tags) && (len(container) == 0 || !p.ContainerTag) {
+		p.key = appendPlain(append(p.key[:0], name...), tags)
+		return true
+	}
 	if i := bytes.IndexAny(name, "#,["); i >= 0 {
 		valid = tags == nil
 		mark, inner := name[i], name[i+1:]
@@ -233,4 +237,48 @@ func (p *Parser) dogKey(name, tags, container []byte) bool {
 		}
 	}
 	return valid
+}
+
+// plainName reports whether a name has no tags of other styles and needs no sanitising.
+func plainName(name []byte) bool {
+	for _, c := range name {
+		if !keep[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// plainTags reports whether tags need nothing but other separators.
+func plainTags(tags []byte) bool {
+	colon := false
+	for _, c := range tags {
+		switch {
+		case c == ',':
+			colon = false
+		case c == ':' && !colon:
+			colon = true
+		case !keep[c] || c == ';':
+			return false
+		}
+	}
+	return true
+}
+
+// appendPlain appends plain tags to a key as appendTags would.
+func appendPlain(key, tags []byte) []byte {
+	if len(tags) == 0 {
+		return key
+	}
+	start := len(key) + 1
+	key = append(append(key, ';'), tags...)
+	for i, c := range key[start:] {
+		switch c {
+		case ',':
+			key[start+i] = ';'
+		case ':':
+			key[start+i] = '='
+		}
+	}
+	return key
 }

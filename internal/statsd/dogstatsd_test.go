@@ -550,7 +550,7 @@ func TestTagRules(t *testing.T) {
 // fast path understands a packet as the full parser does.
 func FuzzDogStatsD(f *testing.F) {
 	for _, seed := range []string{
-		"n:1:2:3|ms|@0.5|#a:b|c:x|T5\nn#a=b:1|c", "_e{1,1}:t|x|d:1|#a", "_sc|a|0|m:x", "n[a=b]:1|h:2|d|@0.1", "a:-3|g\nb:1|c|@0\nc:1|ms|@.5", "n,a=b:1|g|e:x|card:low",
+		"n:1:2:3|ms|@0.5|#a:b|c:x|T5\nn#a=b:1|c", "_e{1,1}:t|x|d:1|#a", "_sc|a|0|m:x", "n[a=b]:1|h:2|d|@0.1", "a:-3|g\nb:1|c|@0\nc:1|ms|@.5", "n,a=b:1|g|e:x|card:low", "name|a:b,c,,d:e:", "name|a:b,c=d,:",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -558,6 +558,15 @@ func FuzzDogStatsD(f *testing.F) {
 		plain, full := dog(string(packet), nil), dog(string(packet), func(p *Parser) { p.OnLine = func([]byte) {} })
 		if plain != full {
 			t.Errorf("fast path\n%s\nfull parser\n%s", plain, full)
+		}
+		if name, tags, _ := strings.Cut(string(packet), "|"); plainName([]byte(name)) && plainTags([]byte(tags)) {
+			p := Parser{Sanitize: true, key: []byte(name)}
+			if len(tags) > 0 {
+				p.appendTags([]byte(tags))
+			}
+			if got := appendPlain([]byte(name), []byte(tags)); string(got) != string(p.key) {
+				t.Errorf("key %q, and %q the long way", got, p.key)
+			}
 		}
 		lines, came := 0, 0
 		count := func(*Value) { came++ }
