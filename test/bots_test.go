@@ -39,6 +39,11 @@ func TestCollectorsPage(t *testing.T) {
 		t.Errorf("there are only %d", len(configurations))
 	}
 	dir := t.TempDir()
+	_, rest, _ := strings.Cut(string(page), "`weir script run`")
+	seen, _ := new(process).follow(t, dir, rest)
+	if seen["sh"] != 1 || seen["text"] != 1 {
+		t.Errorf("the blocks about running a script are %v", seen)
+	}
 	for _, text := range configurations {
 		writeFile(t, dir, "block.yaml", text)
 		cmd := exec.Command(binary, "check", "-c", "block.yaml")

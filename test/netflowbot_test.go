@@ -13,7 +13,7 @@ import (
 )
 
 // TestNetflowBot lets Weir summarise the flows of an exporter of the configuration and of one of the inventory. The
-// first window takes a minute, so what it has taken in is seen in its figures; what it makes of it is under test in the bot.
+// first window takes a minute, so what it has taken in is seen in its figures, also after a kill; what it makes of it is under test in the bot.
 func TestNetflowBot(t *testing.T) {
 	dir := t.TempDir()
 	config := officeConfig("127.0.0.1:0")
@@ -52,6 +52,13 @@ func TestNetflowBot(t *testing.T) {
 	soon(t, func() string {
 		return hasMetric(p, `weir_passed_total{component="flow.summaries",unit="records"} 30`)
 	})
+	soon(t, func() string { return hasMetric(p, "weir_netflow_bot_kept_records 30") })
+	p.kill()
+	if p, err = run(dir, environment(), "run", "-c", "weir.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	soon(t, func() string { return hasMetric(p, "weir_netflow_bot_kept_records 30") }) // windows go on
 	output, err := exec.Command(binary, "bot", "netflow", "--url", p.http+"/api", "--token-file", filepath.Join(dir, "weir.yaml")).CombinedOutput()
 	if err == nil || !strings.Contains(string(output), "it lives on what is in the daemon") {
 		t.Errorf("%v %s", err, output)
