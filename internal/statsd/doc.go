@@ -28,6 +28,7 @@
 // neither intake nor the other backends.
 //
 // Ledgers: "statsd.packets" (with the drops of the kernel), "statsd.values",
+// "statsd.notices" (events and service checks of DogStatsD),
 // "statsd.connections", "statsd.backend.<name>" and, for backends that see
 // packets, "statsd.backend.<name>.packets".
 package statsd
