@@ -213,9 +213,9 @@ func (p *Parser) dogKey(name, tags, container []byte) bool {
 		if mark == '[' {
 			var closed bool
 			inner, after, closed = bytes.Cut(inner, []byte{']'})
-			valid = valid && closed && bytes.IndexAny(after, "#,[]") < 0
+			valid = valid && closed && !bytes.ContainsAny(after, "#,[]")
 		}
-		valid = valid && bytes.IndexAny(inner, "#[]") < 0
+		valid = valid && !bytes.ContainsAny(inner, "#[]")
 		tags = inner
 	}
 	p.key = p.key[:0]
