@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -184,28 +185,33 @@ func (p *process) dogPoint(schema, name, tag, metric string, start time.Time, wa
 	return nil
 }
 
-// The configuration on the page is fine.
-func TestDogStatsDPage(t *testing.T) {
+// Every configuration in YAML on the page is fine.
+func TestStatsDPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "docs", "statsd.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(page), "\n## DogStatsD\n")
-	_, block, _ := strings.Cut(section, "```yaml\n")
-	block, _, found := strings.Cut(block, "```")
-	if !found {
-		t.Fatal("no configuration in the section")
-	}
 	dir := t.TempDir()
-	writeFile(t, dir, "notices.lua", dogScript)
-	writeFile(t, dir, "weir.yaml", strings.ReplaceAll(block, "/etc/weir/", dir+"/"))
-	p, err := begin(dir, environment(), "check", "-c", "weir.yaml")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range regexp.MustCompile(`/etc/weir/[\w.-]+`).FindAllString(string(page), -1) {
+		text := "a secret of the page\n"
+		if filepath.Ext(path) == ".lua" {
+			text = dogScript
+		}
+		writeFile(t, dir, filepath.Base(path), text)
 	}
-	defer p.kill()
-	<-p.done
-	if p.code != 0 {
-		t.Errorf("%d\n%s", p.code, p.log())
+	blocks := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) != 7 {
+		t.Errorf("there are %d configurations", len(blocks))
+	}
+	for _, block := range blocks {
+		writeFile(t, dir, "weir.yaml", strings.ReplaceAll(block[1], "/etc/weir/", dir+"/"))
+		p, err := begin(dir, append(environment(), "INFLUX_TOKEN=a token"), "check", "-c", "weir.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-p.done
+		if p.code != 0 {
+			t.Errorf("%s\n%d\n%s", block[1], p.code, p.log())
+		}
 	}
 }

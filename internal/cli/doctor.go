@@ -237,6 +237,9 @@ func overflowing(o telemetry.Spent) finding {
 	if o.Budget == "tag_sets" {
 		f.change = "find the tag whose values do not repeat and leave it out at its sender or with statsd.tag_rules, or raise statsd.max_tag_sets"
 	}
+	if o.Budget == "source_names" {
+		f.change = "find the sender whose names do not repeat, or raise max_names of the socket in sources.statsd"
+	}
 	return f
 }
 

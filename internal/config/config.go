@@ -195,7 +195,7 @@ func (c *Config) check(d *decoder) {
 			path := index("sources.statsd", i) + ".mode"
 			d.complain(path, "cannot use "+path+": only Unix sockets have permissions, and "+listenURL(l)+" is none")
 		}
-		l.Mode, l.Lengths = 0, false
+		l.Mode, l.Lengths, l.MaxNames = 0, false, 0
 		if seen[l] {
 			path := index("sources.statsd", i) + ".listen"
 			d.complain(path, "cannot use "+quote(listenURL(l))+" for "+path+": an entry before it is the same")

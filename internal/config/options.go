@@ -68,6 +68,8 @@ func sourcesSection(c *Config) section {
 						doc: "Where StatsD lines arrive. Without a host it is every address of the machine, IPv4 and IPv6."},
 					{name: "mode", value: mode{&l.Mode}, example: "0660",
 						doc: "Permissions of a Unix socket. When not given, they are what the umask leaves."},
+					{name: "max_names", value: whole{&l.MaxNames, 0, math.MaxInt32}, example: "10000",
+						doc: "How many of the names that are held may have come here first. Values of further ones are added up in the metrics `overflow;source=...`, and the socket is named in the log, at `/metrics` and by `weir doctor`; see [Cardinality](statsd.md#cardinality). `0` means no limit."},
 					{name: "framing", value: framing{&l.Lengths},
 						doc: "How a stream is cut into packets: into lines, or each with its length before it, four bytes, little endian, as DogStatsD's clients do on a Unix stream."},
 				}}

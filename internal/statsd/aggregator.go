@@ -34,6 +34,7 @@ type Aggregator struct {
 	badLog    *telemetry.Limited
 	limitLog  *telemetry.Limited
 	spentLog  *telemetry.Limited
+	sourceLog *telemetry.Limited
 	logAllBad atomic.Bool
 
 	flushing sync.Mutex // one flush, listing, deletion or change of options at a time; guards what follows
@@ -75,8 +76,8 @@ func newAggregator(cfg Config, shards int, reg *telemetry.Registry, log *slog.Lo
 	a := &Aggregator{
 		seed: maphash.MakeSeed(), log: log, ledger: reg.Ledger("statsd.values", "values"),
 		badLog: telemetry.NewLimited(log, logPeriod, logBurst), limitLog: telemetry.NewLimited(log, logPeriod, 1),
-		spentLog: telemetry.NewLimited(log, logPeriod, 1),
-		options:  optionsOf(cfg),
+		spentLog: telemetry.NewLimited(log, logPeriod, 1), sourceLog: telemetry.NewLimited(log, logPeriod, 1),
+		options: optionsOf(cfg),
 	}
 	a.badLine, a.nameLimit = a.ledger.Reason("bad_line"), a.ledger.Reason("name_limit")
 	a.timedFull = a.ledger.Reason("timed_full")
@@ -84,6 +85,8 @@ func newAggregator(cfg Config, shards int, reg *telemetry.Registry, log *slog.Lo
 	a.logAllBad.Store(cfg.Debug || cfg.DumpMessages)
 	a.names.spent = reg.Overflow("statsd.values", "tag_sets")
 	a.names.spent.Name(a.names.offenders)
+	a.names.sources.spent = reg.Overflow("statsd.values", "source_names")
+	a.names.sources.spent.Name(a.names.overspent)
 	a.names.setLimits(cfg.MaxNames, cfg.MaxTagSets)
 	for i := range shards {
 		s := &shard{aggregator: a, index: i, start: 1, prefix: cfg.Prefix}
@@ -124,9 +127,9 @@ func (a *Aggregator) reload(cfg Config) {
 
 // metric returns the metric of a name, a new one when there is none; nil when
 // the limit of names is reached and force does not override it, and the bucket
-// for what overflows, which has another name, when the metric has too many sets of tags.
-func (a *Aggregator) metric(kind Kind, key []byte, force bool) *metric {
-	return a.names.get(kind, key, force, func(name string) *metric {
+// for what overflows, which has another name, when the metric has too many sets of tags, or src made too many names.
+func (a *Aggregator) metric(kind Kind, key []byte, src *source, force bool) *metric {
+	return a.names.get(kind, key, src, force, func(name string) *metric {
 		m := &metric{name: name, kind: kind, hash: maphash.String(a.seed, name), cells: make([]atomic.Pointer[cell], len(a.shards))}
 		m.spare = kind == Counter && (strings.Contains(name, "packets_received") ||
 			strings.Contains(name, "metrics_received") || strings.Contains(name, "bad_lines_seen"))
@@ -170,7 +173,15 @@ func (a *Aggregator) reportRefused(v *Value) {
 	}
 }
 
-func (a *Aggregator) reportOverflow(m *metric, key []byte) {
+// reportOverflow says that a value of key, which came from src if that has a budget, went to the bucket m.
+func (a *Aggregator) reportOverflow(m *metric, key []byte, src *source) {
+	if src != nil && m.name == src.bucket {
+		if missed, ok := a.sourceLog.Allow(); ok {
+			a.log.Warn("a source has made too many names: values of new ones are added up in a bucket; raise its max_names or look for the sender whose names do not repeat",
+				"source", src.name, "kind", m.kind, "name", shorten(key), "bucket", m.name, "left_out", missed)
+		}
+		return
+	}
 	if missed, ok := a.spentLog.Allow(); ok {
 		a.log.Warn("a metric has too many sets of tags: values of new ones are added up in a bucket; raise statsd.max_tag_sets or leave out the tag whose values do not repeat",
 			"kind", m.kind, "metric", shorten([]byte(strings.TrimSuffix(m.name, bucketTag))), "name", shorten(key), "bucket", shorten([]byte(m.name)), "left_out", missed)

@@ -49,7 +49,10 @@ type Listen struct {
 	Network string      // "udp", "udp4", "udp6", "tcp", "unix" (stream) or "unixgram"
 	Address string      // "host:port", or the path of the socket
 	Mode    fs.FileMode // permissions of a unix socket; 0 leaves them alone
-	Lengths bool        // streams: packets with their length before them, four bytes, little endian; otherwise lines
+	// MaxNames bounds how many of the names that are held were first sent here; values of further ones are added up in the
+	// metrics "overflow;source=<the URL, sanitised>", counted, and the address is named in the log. 0 means no bound.
+	MaxNames int
+	Lengths  bool // streams: packets with their length before them, four bytes, little endian; otherwise lines
 }
 
 // TTL is how long metrics are flushed after their last value, in whole seconds; 0 is for ever. DeleteCounters and the

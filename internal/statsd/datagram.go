@@ -13,17 +13,18 @@ import (
 // reference daemon, an IPv6 socket also takes IPv4 senders, even when the address is of IPv6 only.
 type datagrams struct {
 	in     *intake
+	lanes  []Lane // one for each socket
 	server *udp.Server
 }
 
-func (in *intake) listenUDP(l Listen) (listener, error) {
-	sockets := len(in.lanes)
+func (in *intake) listenUDP(l Listen, lanes []Lane) (listener, error) {
+	sockets := len(lanes)
 	server, err := udp.Listen(l.Network, l.Address, sockets, in.receiveBuffer)
 	if err != nil {
 		return nil, err
 	}
 	in.log.Info("StatsD receive buffer", "address", server.Address(), "bytes", server.ReceiveBuffer(), "wanted", in.receiveBuffer, "sockets", sockets)
-	return &datagrams{in: in, server: server}, nil
+	return &datagrams{in: in, lanes: lanes, server: server}, nil
 }
 
 func (d *datagrams) address() net.Addr { return d.server.Address() }
@@ -38,7 +39,7 @@ func (d *datagrams) serve() {
 		Dropped: d.in.dropped,
 		Failed:  func(err error) { d.in.problems.Warn("cannot read from the StatsD socket", "error", err) },
 		Receive: func(socket int, packets [][]byte, from []netip.AddrPort) {
-			d.in.take(d.in.lanes[socket], packets, d.remotes(from))
+			d.in.take(d.lanes[socket], packets, d.remotes(from))
 		},
 	})
 }

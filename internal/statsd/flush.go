@@ -22,7 +22,7 @@ func (a *Aggregator) flush(now int64) *backend.Flush {
 	began := time.Now()
 	if a.previous != 0 {
 		name := []byte(a.options.prefix + ".timestamp_lag")
-		lag := a.metric(Gauge, name, true)
+		lag := a.metric(Gauge, name, nil, true)
 		lag.gone = false
 		lag.seen = now
 		lag.value.set(float64(now-a.previous) - a.options.seconds)

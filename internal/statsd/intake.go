@@ -93,13 +93,14 @@ func (in *intake) take(lane Lane, packets [][]byte, from []backend.Remote) {
 func (in *intake) listen(l Listen) (listener, error) {
 	var bound listener
 	var err error
+	lanes := in.lanesOf(l)
 	switch l.Network {
 	case "udp", "udp4", "udp6":
-		bound, err = in.listenUDP(l)
+		bound, err = in.listenUDP(l, lanes)
 	case "tcp", "unix":
-		bound, err = in.listenStream(l)
+		bound, err = in.listenStream(l, lanes)
 	case "unixgram":
-		bound, err = in.listenUnixgram(l)
+		bound, err = in.listenUnixgram(l, lanes[0])
 	default:
 		err = errors.New(`the network must be "udp", "udp4", "udp6", "tcp", "unix" or "unixgram"`)
 	}

@@ -25,6 +25,7 @@ type metric struct {
 	ttl   int   // gauges: flushes left, 0 for ever
 
 	family *family // those it shares name and kind with, nil without tags; guarded by names.mu
+	source *source // whose budget it is on, nil for none; guarded by names.mu
 
 	value gaugeValue             // gauges: shared by the shards, because their order matters
 	cells []atomic.Pointer[cell] // by shard; nil where the name never arrived
@@ -52,40 +53,58 @@ type names struct {
 
 	families families
 	spent    *telemetry.Overflow // what went to buckets of families
+	sources  sources
 }
 
 // get returns the metric of a name and creates one that is not there, unless
 // the limit is reached and force does not override it: then it returns nil.
-// Where the family of the name has spent its budget it is the family's bucket.
-func (n *names) get(kind Kind, name []byte, force bool, create func(name string) *metric) *metric {
+// Where the family of the name, or src, the source of the value if it has a budget, has spent it, it is the bucket of that one.
+func (n *names) get(kind Kind, name []byte, src *source, force bool, create func(name string) *metric) *metric {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if m := n.byName[kind][string(name)]; m != nil {
 		return m
 	}
 	if f := n.families.find(kind, name); f != nil && !force && f.full(name, n.families.limit) {
-		if m := n.bucket(kind, f, create); m != nil {
+		if f.bucket == nil {
+			n.bucket(kind, f.name+bucketTag, create) // it makes itself the bucket
+		}
+		if f.bucket != nil {
 			f.values++
 			n.spent.Add(1)
-			return m
 		}
-		return nil
+		return f.bucket
+	}
+	if src != nil && !force && src.full(name) {
+		if src.buckets[kind] == nil {
+			src.buckets[kind] = n.bucket(kind, src.bucket, create)
+		}
+		if src.buckets[kind] != nil {
+			src.values++
+			n.sources.spent.Add(1)
+		}
+		return src.buckets[kind]
 	}
 	if n.limit > 0 && n.count >= n.limit && !force {
 		return nil
 	}
-	return n.add(kind, create(string(name)))
+	m := n.add(kind, create(string(name)))
+	if src != nil && !force {
+		m.source = src
+		src.names++
+	}
+	return m
 }
 
-// bucket returns where values of a family go that has spent its budget; nil when the limit of names leaves no room for it.
-func (n *names) bucket(kind Kind, f *family, create func(name string) *metric) *metric {
-	if f.bucket == nil {
-		if n.limit > 0 && n.count >= n.limit {
-			return nil
-		}
-		n.add(kind, create(f.name+bucketTag)) // it makes itself the bucket
+// bucket returns the metric of a bucket, a new one when there is none; nil when the limit of names leaves no room for it.
+func (n *names) bucket(kind Kind, name string, create func(name string) *metric) *metric {
+	if m := n.byName[kind][name]; m != nil {
+		return m
 	}
-	return f.bucket
+	if n.limit > 0 && n.count >= n.limit {
+		return nil
+	}
+	return n.add(kind, create(name))
 }
 
 // add enters a metric that is not there yet.
@@ -121,6 +140,7 @@ func (n *names) forget(kind Kind, metrics []*metric) {
 	for _, m := range metrics {
 		delete(n.byName[kind], m.name)
 		n.families.leave(m)
+		n.sources.leave(m)
 	}
 	n.count -= len(metrics)
 }

@@ -17,6 +17,7 @@ type shard struct {
 
 	mu     sync.Mutex
 	parser Parser
+	source *source // of the packets that are taken in
 	tables [kinds]table
 	half   int    // of the cells, in which the running interval is added up
 	prefix string // of the internal counters
@@ -74,8 +75,12 @@ func (g *gaugeValue) add(v float64) {
 }
 
 // Take implements [Lane].
-func (s *shard) Take(packets [][]byte) {
+func (s *shard) Take(packets [][]byte) { s.take(packets, nil) }
+
+// take takes in packets of a source; nil is one without a budget.
+func (s *shard) take(packets [][]byte, from *source) {
 	s.mu.Lock()
+	s.source = from
 	defer s.mu.Unlock()
 	if s.badLines == nil || s.packets == nil || s.metrics == nil {
 		s.makeInternal()
@@ -205,14 +210,14 @@ func (s *shard) count(c *cell, n float64) {
 
 // create makes the cell of a name new to the shard; nil when the limit of
 // names is reached and force does not override it. Of a name over the budget of
-// its family it returns the cell of the bucket. Callers hold mu.
+// its family or source it returns the cell of the bucket. Callers hold mu.
 func (s *shard) create(kind Kind, key []byte, force bool) *cell {
-	m := s.aggregator.metric(kind, key, force)
+	m := s.aggregator.metric(kind, key, s.source, force)
 	if m == nil {
 		return nil
 	}
 	if m.name != string(key) {
-		s.aggregator.reportOverflow(m, key)
+		s.aggregator.reportOverflow(m, key, s.source)
 		if c := m.cells[s.index].Load(); c != nil {
 			return c
 		}

@@ -32,6 +32,7 @@ type stream struct {
 	network  string
 	lengths  bool // packets with their length before them instead of lines
 	listener deadlineListener
+	lanes    []Lane
 	next     atomic.Int64 // which lane the next connection feeds
 
 	accepting sync.WaitGroup
@@ -41,7 +42,7 @@ type stream struct {
 	open map[net.Conn]bool
 }
 
-func (in *intake) listenStream(l Listen) (listener, error) {
+func (in *intake) listenStream(l Listen, lanes []Lane) (listener, error) {
 	if l.Network == "unix" {
 		if err := removeDeadSocket(l.Address); err != nil {
 			return nil, err
@@ -57,7 +58,7 @@ func (in *intake) listenStream(l Listen) (listener, error) {
 			return nil, err
 		}
 	}
-	return &stream{in: in, network: l.Network, lengths: l.Lengths, listener: bound.(deadlineListener), open: make(map[net.Conn]bool)}, nil
+	return &stream{in: in, network: l.Network, lengths: l.Lengths, lanes: lanes, listener: bound.(deadlineListener), open: make(map[net.Conn]bool)}, nil
 }
 
 // removeDeadSocket removes a socket file nobody listens on any more.
@@ -121,7 +122,7 @@ func (s *stream) accept() {
 }
 
 func (s *stream) receive(conn net.Conn) {
-	lane := s.in.lanes[int(s.next.Add(1))%len(s.in.lanes)]
+	lane := s.lanes[int(s.next.Add(1))%len(s.lanes)]
 	from := []backend.Remote{{Network: s.network}}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		from[0].Address = tcp.AddrPort()

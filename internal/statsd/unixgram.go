@@ -18,13 +18,14 @@ const maxUnixDatagram = 1 << 20
 // unixDatagrams listens on a Unix socket of datagrams. The kernel drops nothing on it: a sender waits, or learns that it would have to.
 type unixDatagrams struct {
 	in      *intake
+	lane    Lane
 	conn    *net.UnixConn
 	path    string
 	until   context.Context // set before the deadline that ends reading
 	reading sync.WaitGroup
 }
 
-func (in *intake) listenUnixgram(l Listen) (listener, error) {
+func (in *intake) listenUnixgram(l Listen, lane Lane) (listener, error) {
 	if err := removeDeadSocket(l.Address); err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (in *intake) listenUnixgram(l Listen) (listener, error) {
 			return nil, err
 		}
 	}
-	return &unixDatagrams{in: in, conn: conn, path: l.Address}, nil
+	return &unixDatagrams{in: in, lane: lane, conn: conn, path: l.Address}, nil
 }
 
 func (d *unixDatagrams) address() net.Addr { return d.conn.LocalAddr() }
@@ -90,7 +91,7 @@ func (d *unixDatagrams) take(datagram []byte, packet [][]byte, from []backend.Re
 		return
 	}
 	packet[0] = datagram
-	d.in.take(d.in.lanes[0], packet, from)
+	d.in.take(d.lane, packet, from)
 }
 
 // close takes in what has arrived, from senders that go on for drainTime at most.
