@@ -96,7 +96,7 @@
       return told;
     }
     for (const line of stack.split('\n')) {
-      const m = /^\s+at .*?\(?(?:file:\/\/)?(\/[^()]+):(\d+):\d+\)?$/.exec(line);
+      const m = /^\s+at (?:.*\(|async )?(?:file:\/\/)?(\/[^()]+):(\d+):\d+\)?$/.exec(line);
       if (m) {
         told.file = m[1];
         told.line = Number(m[2]);

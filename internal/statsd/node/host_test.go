@@ -175,7 +175,7 @@ func TestRefused(t *testing.T) {
 	refused(t, "it exports no function init", nil, "x.js", "")
 	refused(t, "x.js:2: Failed to load backend: ./x: SyntaxError: Unexpected end of input", nil, "x.js", "exports.init = function ( {\n")
 	refused(t, "exited with code 3", nil, "x.js", "process.exit(3)")
-	refused(t, "Failed to load backend: ./x: Error: Cannot find module 'left-pad-of-nobody'", nil, "x.js", "require('left-pad-of-nobody');")
+	refused(t, "x.js:1: Failed to load backend: ./x: Error: Cannot find module 'left-pad-of-nobody'", nil, "x.js", "require('left-pad-of-nobody');")
 	refused(t, "Failed to load backend: ./y: Error: Cannot find module './y'; looked in \"/", func(c *Config) { c.Backends = []string{"./y"} })
 	refused(t, "Failed to load server: ./s: Error: start returned no true", func(c *Config) {
 		c.Backends, c.Servers = nil, []Server{{"./s", -1}}
