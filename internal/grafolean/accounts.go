@@ -82,7 +82,21 @@ func credentials(c *call) error {
 		return err
 	}
 	all, err := c.s.inventory.Credentials(c.ctx, account)
-	return list(c, all, err)
+	if err != nil {
+		return err
+	}
+	mayRead, err := c.credentialsToRead(account)
+	return list(c, slices.DeleteFunc(all, func(one inventory.Credential) bool { return !mayRead(one.ID) }), err)
+}
+
+// credentialsToRead reports which credentials of an account the user reads. A bot that may not change them has only those with which it
+// polls (section 8): the others are as if they were not there.
+func (c *call) credentialsToRead(account int64) (func(id int64) bool, error) {
+	if c.user.Bot == nil || c.user.Allows("PUT", c.resource) {
+		return func(int64) bool { return true }, nil
+	}
+	own, err := c.s.inventory.CredentialsOf(c.ctx, account, c.user.Bot)
+	return func(id int64) bool { return slices.Contains(own, id) }, err
 }
 
 // known is the account of the resource, which exists.
@@ -99,6 +113,13 @@ func credential(c *call) error {
 	account, id, err := c.within("credential")
 	if err != nil {
 		return err
+	}
+	mayRead, err := c.credentialsToRead(account)
+	if err != nil {
+		return err
+	}
+	if !mayRead(id) {
+		return notFound("credential")
 	}
 	found, err := c.s.inventory.Credential(c.ctx, account, id)
 	if err != nil {

@@ -41,6 +41,19 @@ func (in *Inventory) Credentials(ctx context.Context, account int64) ([]Credenti
 	return all, err
 }
 
+// CredentialsOf are the ids of the credentials with which a bot polls entities of an account, in order: where the entity names the
+// bot, or names none and is polled by the bot's protocol.
+func (in *Inventory) CredentialsOf(ctx context.Context, account int64, b *Bot) (ids []int64, err error) {
+	err = in.query(ctx, func(row *sql.Rows) error {
+		var id int64
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT DISTINCT p.credential FROM protocols p JOIN entities e ON e.id = p.entity
+		WHERE e.account = ? AND (p.bot = ? OR p.bot IS NULL AND (? IS NULL OR p.protocol = ?)) ORDER BY p.credential`, account, b.ID, b.Protocol, b.Protocol)
+	return ids, err
+}
+
 // Credential is one of an account.
 func (in *Inventory) Credential(ctx context.Context, account, id int64) (c Credential, err error) {
 	err = in.one(ctx, func(row *sql.Rows) error {
