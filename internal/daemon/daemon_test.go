@@ -178,7 +178,7 @@ func TestReloadOfStatsD(t *testing.T) {
 	dir := t.TempDir()
 	before := load(t, dir, small)
 	after := load(t, dir, strings.Replace(small, "statsd: {m", `statsd: {delete_counters: true, delete_timers: true, delete_sets: true, delete_gauges: true,
-  gauge_ttl: 3, histograms: [{metric: a, bins: [1]}], timer_metrics: [count], prefix: p, max_names: 7,
+  gauge_ttl: 3, histograms: [{metric: a, bins: [1]}], timer_metrics: [count], prefix: p, max_names: 7, max_tag_sets: 5,
   tag_rules: [{drop: [a]}], ttl: {counters: 1m, timers: 1m, gauges: 1m, sets: 1m}, m`, 1)+"log: {level: debug}\n")
 	for _, c := range config.Changes(before, after) {
 		if !c.Reload {
