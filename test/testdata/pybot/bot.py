@@ -89,7 +89,13 @@ def main():
     known = {}
     while True:
         seen = set()
-        for job in fetch_job_configs(user_id):
+        try:
+            jobs = list(fetch_job_configs(user_id))
+        except RuntimeError as e:  # something went away between two requests: the next pass sees it
+            print("refresh failed:", e, flush=True)
+            time.sleep(REFRESH)
+            continue
+        for job in jobs:
             name = str(job["entity_id"])
             seen.add(name)
             if known.get(name) == job:
