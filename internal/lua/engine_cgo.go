@@ -54,10 +54,10 @@ func setMachine(index int, vm *VM) int {
 	return index
 }
 
-var signalOnce = sync.OnceValue(func() bool { return C.weir_signal_setup() == 0 })
+var setupOnce = sync.OnceValue(func() bool { return C.weir_setup() == 0 })
 
 func (e *engine) open(vm *VM, limit int64) error {
-	if !signalOnce() {
+	if !setupOnce() {
 		return errors.New("cannot run Lua scripts: no signal handler for interruption")
 	}
 	e.index = setMachine(-1, vm)

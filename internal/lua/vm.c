@@ -4,6 +4,7 @@
 #include "vm.h"
 #include <luajit-2.1/lualib.h>
 #include <luajit-2.1/luajit.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -25,15 +26,29 @@ weir_vm *weir_of(lua_State *L) {
 // tries for ever to report that it gave up when it has no memory to report it with.
 enum { REFUSALS = 100, SMALL = 16 << 10 };
 
-// LuaJIT's own allocator, counted.
+// What malloc keeps of freed memory, in bytes, and from what size on a piece is mapped on its own. A batch makes some
+// MiB of garbage: given back to the kernel after each collection, every page of it costs a fault in the next one,
+// which is most of the time of a small callback. All states of the process share what is kept.
+enum { KEPT = 16 << 20, MAPPED = 4 << 20 };
+
+int weir_setup(void) {
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_TRIM_THRESHOLD, KEPT);
+  mallopt(M_MMAP_THRESHOLD, MAPPED);
+  return weir_signal_setup();
+}
+
+// The allocator of a state: malloc, counted. LuaJIT's own gives memory back to the kernel at once.
 static void *allocate(void *data, void *p, size_t old, size_t size) {
   weir_vm *vm = data;
   if (size > old && vm->limit && vm->used - old + size > vm->limit) {
     if (++vm->refused < REFUSALS || size - old > SMALL || vm->used - old + size > vm->limit + vm->limit / 8) return NULL;
   }
   if (size > old) vm->refused = 0;
-  void *q = vm->alloc(vm->alloc_data, p, old, size);
-  if (q || size == 0) __atomic_store_n(&vm->used, vm->used - old + size, __ATOMIC_RELAXED);
+  void *q = NULL;
+  if (size == 0) free(p);
+  else if (!(q = realloc(p, size))) return NULL;
+  __atomic_store_n(&vm->used, vm->used - old + size, __ATOMIC_RELAXED);
   return q;
 }
 
@@ -170,15 +185,12 @@ weir_vm *weir_open(int index, size_t limit) {
   weir_vm *vm = calloc(1, sizeof *vm);
   if (!vm) return NULL;
   vm->index = index;
-  lua_State *L = luaL_newstate();
+  lua_State *L = lua_newstate(allocate, vm);
   if (!L) {
     free(vm);
     return NULL;
   }
   vm->main = vm->current = L;
-  vm->alloc = lua_getallocf(L, &vm->alloc_data);
-  vm->used = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB, 0);
-  lua_setallocf(L, allocate, vm);
   if (lua_cpcall(L, open_state, vm)) {
     weir_close(vm);
     return NULL;
@@ -192,7 +204,6 @@ void weir_close(weir_vm *vm) {
   weir_saved saved;
   weir_enter(vm, &saved);
   lua_sethook(vm->main, NULL, 0, 0);
-  lua_setallocf(vm->main, vm->alloc, vm->alloc_data); // LuaJIT frees its arena only when it is its own
   lua_close(vm->main);
   vm->hooked = 0;
   weir_leave(vm, &saved);

@@ -59,8 +59,6 @@ typedef struct weir_vm {
   lua_State *main, *current;
   lua_State *inside; // Lua thread whose Go function runs now, or NULL
   int index;         // of the Go side
-  lua_Alloc alloc;
-  void *alloc_data;
   size_t used, limit, hard_limit, collect_at;
   int pause;   // of the collector, in per cent
   int refused; // allocations in a row
@@ -84,6 +82,7 @@ typedef struct {
 } weir_reader;
 
 // vm.c
+int weir_setup(void); // once in a process, before the first state; not 0 when it fails
 weir_vm *weir_open(int index, size_t limit);
 void weir_close(weir_vm *vm);
 int weir_request(weir_vm *vm, const void *in, size_t len);
