@@ -25,6 +25,7 @@ const (
 // child is a process with a socket to it.
 type child struct {
 	conn     net.Conn
+	area     area // nil where there is none
 	pid      int
 	kill     func()               // the process and those it started; harmless when they are gone
 	memory   func() int64         // resident bytes of its own, 0 when unknown
@@ -66,17 +67,27 @@ func startChild(spec Spec, line func(stream, text string)) (*child, error) {
 	}
 	cmd.Env, cmd.Dir = append(os.Environ(), spec.Env...), spec.Dir
 	cmd.ExtraFiles = []*os.File{theirs}
+	c := &child{conn: conn, ended: make(chan status, 1)}
+	shared, file, err := newArea()
+	if err == nil {
+		c.area, cmd.ExtraFiles = shared, append(cmd.ExtraFiles, file)
+		defer file.Close()
+	} else if !errors.Is(err, errors.ErrUnsupported) {
+		conn.Close()
+		return nil, fmt.Errorf("cannot share memory with the script: %w", err)
+	}
 	cmd.SysProcAttr = attributes()
 	streams, err := attach(cmd)
 	if err != nil {
 		conn.Close()
+		c.area.close()
 		return nil, fmt.Errorf("cannot make pipes for the script's output: %w", err)
 	}
-	c := &child{conn: conn, ended: make(chan status, 1)}
 	started := make(chan error)
 	go c.attend(cmd, spec, streams, line, started)
 	if err := <-started; err != nil {
 		conn.Close()
+		c.area.close()
 		return nil, fmt.Errorf("cannot start %q: %w", command, err)
 	}
 	return c, nil

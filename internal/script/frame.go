@@ -25,6 +25,7 @@ const (
 	kindPing      byte = 4 // ping
 	kindInterrupt byte = 5 // interrupt
 	kindStop      byte = 6 // empty: end what came before this frame, then exit
+	kindArea      byte = 7 // u32 offset in the area, u32 size, u8 kind: a frame whose payload is there; for a child whose hello says so
 
 	// Child to daemon.
 	kindHello    byte = 15 // hello; the first frame
@@ -46,7 +47,8 @@ const protocol = 1
 
 // hello says that the process is there, and runs nothing of the user's yet.
 type hello struct {
-	Protocol int `json:"protocol"`
+	Protocol int  `json:"protocol"`
+	Area     bool `json:"area,omitempty"` // it has opened the area of file descriptor 4 and reads frames from it
 }
 
 // ping asks how the child is.

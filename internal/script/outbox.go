@@ -177,35 +177,60 @@ func (o *outbox) held() int {
 	return len(o.waiting) + len(o.sent)
 }
 
-// take moves what may be written now into buffers.
-func (o *outbox) take(buffers net.Buffers) (_ net.Buffers, frames int) {
+// outgoing is what may be written now.
+type outgoing struct {
+	control []byte     // frames, encoded
+	frames  []outFrame // the first has the number first, counted from 0
+	first   uint64
+	stop    bool // the stop frame comes after them
+}
+
+// take returns what may be written now, and whether that is anything.
+func (o *outbox) take() (out outgoing, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.control) > 0 {
-		buffers = append(buffers, o.control)
-		o.control = nil
-	}
+	out = outgoing{control: o.control, first: o.done + uint64(len(o.sent))}
+	o.control = nil
 	for len(o.waiting) > 0 && len(o.sent) < window {
 		f := o.waiting[0]
 		o.waiting[0] = outFrame{}
 		o.waiting = o.waiting[1:]
 		o.sent = append(o.sent, f)
-		var header []byte
-		if f.request == 0 {
-			header = appendHeader(nil, f.kind, f.size())
-		} else {
-			header = appendHeader(nil, kindRequest, 5+f.size())
-			header = append(binary.BigEndian.AppendUint32(header, f.request), f.kind)
-		}
-		buffers = append(append(buffers, header), f.parts...)
-		frames++
+		out.frames = append(out.frames, f)
 	}
-	if frames > 0 {
+	if len(out.frames) > 0 {
 		o.freeRoom()
 	}
 	if o.stop && len(o.waiting) == 0 {
-		o.stop = false
+		o.stop, out.stop = false, true
+	}
+	return out, len(out.control) > 0 || len(out.frames) > 0 || out.stop
+}
+
+// encode returns the bytes to write, after it wrote to a what belongs there.
+func (out *outgoing) encode(a area) net.Buffers {
+	buffers := make(net.Buffers, 0, 2+2*len(out.frames))
+	if len(out.control) > 0 {
+		buffers = append(buffers, out.control)
+	}
+	for i, f := range out.frames {
+		kind, parts := f.kind, f.parts
+		if f.request != 0 {
+			kind = kindRequest
+			parts = append([][]byte{append(binary.BigEndian.AppendUint32(nil, f.request), f.kind)}, parts...)
+		}
+		if frame, ok := a.write(out.first+uint64(i), kind, parts...); ok {
+			buffers = append(buffers, frame)
+			continue
+		}
+		size := 0
+		for _, part := range parts {
+			size += len(part)
+		}
+		buffers = append(append(buffers, appendHeader(nil, kind, size)), parts...)
+	}
+	if out.stop {
 		buffers = append(buffers, appendFrame(nil, kindStop, nil))
 	}
-	return buffers, frames
+	return buffers
 }

@@ -31,6 +31,7 @@ type Process struct {
 	done  chan struct{} // closed when everything has ended; then exit is set
 	exit  *Exit
 
+	areaUsed atomic.Bool // the child reads frames from it
 	requests atomic.Uint32
 	handling atomic.Bool // the handler has the frame that was read last
 	heard    atomic.Int64
@@ -201,6 +202,7 @@ func (p *Process) stop(ctx context.Context) {
 
 // write writes what the outbox has.
 func (p *Process) write(stopped <-chan struct{}) {
+	defer p.child.area.close()
 	for {
 		select {
 		case <-p.out.wake:
@@ -208,14 +210,20 @@ func (p *Process) write(stopped <-chan struct{}) {
 			return
 		}
 		for {
-			buffers, frames := p.out.take(nil)
-			if len(buffers) == 0 {
+			out, ok := p.out.take()
+			if !ok {
 				break
 			}
-			p.count.framesIn.Add(int64(frames))
-			size, err := (&buffers).WriteTo(p.child.conn)
-			p.count.bytesIn.Add(size)
-			if err != nil {
+			var a area
+			if p.areaUsed.Load() {
+				a = p.child.area
+			}
+			buffers := out.encode(a)
+			p.count.framesIn.Add(int64(len(out.frames)))
+			for i := range out.frames {
+				p.count.bytesIn.Add(int64(headerSize + out.frames[i].size()))
+			}
+			if _, err := (&buffers).WriteTo(p.child.conn); err != nil {
 				return // the reader and the process say more
 			}
 		}
@@ -267,6 +275,7 @@ func (p *Process) take(kind byte, payload []byte) error {
 		if h.Protocol != protocol {
 			return fmt.Errorf("%w: protocol %d, this is %d", errFrame, h.Protocol, protocol)
 		}
+		p.areaUsed.Store(h.Area)
 		p.child.limit()
 		p.out.putControl(kindSetup, p.spec.Setup)
 	case kindReady:

@@ -18,6 +18,7 @@ import (
 
 const (
 	socket    = 3 // file descriptor of the socket to the daemon
+	areaFile  = 4 // file descriptor of the area that the daemon shares
 	idleEvery = time.Second
 	window    = 4       // frames a child has and has not ended, at most
 	maxKept   = 4 << 20 // bytes of a buffer that is used again
@@ -49,7 +50,11 @@ func Serve(host Host) error {
 		return fmt.Errorf("cannot talk to the daemon: %w (a script host is started by weir, not by hand)", err)
 	}
 	file.Close()
-	return serve(conn, host, func() {
+	shared, err := openArea(areaFile)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("cannot open the memory that the daemon shares: %w", err)
+	}
+	return serve(conn, shared, host, func() {
 		if unix.Getpgrp() == os.Getpid() {
 			_ = unix.Kill(0, unix.SIGKILL) // itself too
 		}
@@ -60,6 +65,7 @@ func Serve(host Host) error {
 // server is the child's side of a socket.
 type server struct {
 	host   Host
+	area   area
 	out    *Writer
 	lost   func() // ends the process when the daemon is gone
 	frames chan inFrame
@@ -70,11 +76,12 @@ type server struct {
 type inFrame struct {
 	kind    byte
 	payload []byte
+	inArea  bool // payload is there, and not to be used for another frame
 }
 
-func serve(conn io.ReadWriter, host Host, lost func()) error {
+func serve(conn io.ReadWriter, shared area, host Host, lost func()) error {
 	s := &server{
-		host: host, lost: lost, out: &Writer{conn: conn, calls: new(calls)},
+		host: host, area: shared, lost: lost, out: &Writer{conn: conn, calls: new(calls)},
 		frames: make(chan inFrame, 2*window), free: make(chan []byte, 2*window), pings: make(chan uint64, 1),
 	}
 	go s.read(bufio.NewReaderSize(conn, 4<<10)) // for headers and short frames: the rest is read to where it stays
@@ -111,8 +118,16 @@ func (s *server) read(r io.Reader) {
 			_ = json.Unmarshal(payload, &i)
 			s.out.calls.interrupt(i.Call, s.host.Interrupt)
 			s.recycle(payload)
+		case kindArea:
+			f, err := s.area.read(payload)
+			if err != nil {
+				s.lost()
+				return
+			}
+			s.recycle(payload)
+			s.frames <- f
 		default:
-			s.frames <- inFrame{kind, payload}
+			s.frames <- inFrame{kind: kind, payload: payload}
 		}
 	}
 }
@@ -146,7 +161,7 @@ func (s *server) work() (err error) {
 			s.out.sendNow(kindFailed, encode(&Error{Message: cut(err.Error()), Traceback: cut(string(debug.Stack()))}))
 		}
 	}()
-	s.out.sendNow(kindHello, encode(hello{protocol}))
+	s.out.sendNow(kindHello, encode(hello{protocol, s.area != nil}))
 	f, ok := <-s.frames
 	if !ok {
 		return errLost
@@ -221,7 +236,9 @@ func (s *server) loop() error {
 			}
 			done++
 			drained = false
-			s.recycle(f.payload)
+			if !f.inArea {
+				s.recycle(f.payload)
+			}
 		}
 	}
 }

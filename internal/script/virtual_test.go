@@ -23,7 +23,7 @@ func inProcess(host func() Host) starter {
 		}
 		c.kill = func() { end(status{-1, "SIGKILL"}) }
 		go func() {
-			if err := serve(theirs, host(), func() {}); err != nil {
+			if err := serve(theirs, nil, host(), func() {}); err != nil {
 				end(status{1, ""})
 			}
 			end(status{})
