@@ -16,6 +16,7 @@ type Group struct {
 	Title, GUID string
 	Bucket      time.Duration // 0 is the window
 	Meters      []Meter
+	ToppersOnly bool // only keys on topper lists are stored
 	Feeds       []feed.Spec
 }
 
@@ -42,7 +43,7 @@ func (g *Groups) Declarations() []feed.Group {
 		if bucket == 0 {
 			bucket = g.Window
 		}
-		all = append(all, feed.Group{Definition: countergroup.Definition{GUID: own.GUID, Title: own.Title, Bucket: int(bucket / time.Second), Meters: own.definitions()}, Feeds: own.Feeds})
+		all = append(all, feed.Group{Definition: countergroup.Definition{GUID: own.GUID, Title: own.Title, Bucket: int(bucket / time.Second), Meters: own.definitions(), ToppersOnly: own.ToppersOnly}, Feeds: own.Feeds})
 	}
 	return all
 }
@@ -79,6 +80,7 @@ func ownGroups(to *[]Group) list[Group] {
 					{name: "top", value: whole{&m.Top, 0, 100_000}, doc: "How many keys its list of the largest has; 0 means no list."},
 				}}
 			}}, required: true, example: "[{name: requests, type: rate, top: 10}]", doc: "What is counted of each key."},
+			{name: "toppers_only", value: flag{&g.ToppersOnly}, doc: "The store keeps windows only of keys that are on the list of the largest of a meter, and the totals. See [flows](flows.md#store-only-the-largest)."},
 			{name: "feeds", value: list[feed.Spec]{to: &g.Feeds, what: "feeds", entry: func(s *feed.Spec) value {
 				return section{options: []option{
 					{name: "from", value: text{to: &s.From, what: "`statsd:counter`, `statsd:gauge`, `statsd:timer`, `statsd:set`, `centreon:status`, `centreon:metric`, or an event such as `neb:ServiceStatus`"}, required: true, example: "statsd:counter",
@@ -145,6 +147,9 @@ func (c *Config) checkGroups(d *decoder) {
 		titles[schema], guids[id] = path, path
 		if g.Bucket%time.Second != 0 {
 			complain("bucket", FormatDuration(g.Bucket), "it must be whole seconds")
+		}
+		if g.ToppersOnly && !slices.ContainsFunc(g.Meters, func(m Meter) bool { return m.Top > 0 }) {
+			complain("toppers_only", "true", "no meter has a list of its largest keys; give one a `top`")
 		}
 		if len(g.Meters) > countergroup.MaxMeters {
 			d.complain(path+".meters", fmt.Sprintf("cannot use %d meters for %s: there may be %d", len(g.Meters), path, countergroup.MaxMeters))

@@ -3,6 +3,7 @@ package config
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,6 +49,7 @@ type Groups struct {
 	NewKey       time.Duration
 	Engines      int
 	Off          []string // titles or GUIDs of built-in groups that are not registered
+	ToppersOnly  []string // titles or GUIDs of built-in groups of which only keys on topper lists are stored
 	Declared     []Group
 }
 
@@ -102,6 +104,9 @@ func groupsSection(g *Groups) section {
 		{name: "off", value: list[string]{to: &g.Off, what: "groups", entry: func(s *string) value {
 			return text{to: s, what: "the title or GUID of a built-in group", check: builtinGroup}
 		}}, reload: true, doc: "Built-in groups that do not exist here: nothing is counted in them, and scripts do not find them.", example: `["Dir Mac", VLANStats]`},
+		{name: "toppers_only", value: list[string]{to: &g.ToppersOnly, what: "groups", entry: func(s *string) value {
+			return text{to: s, what: "the title or GUID of a built-in group with topper lists", check: listedGroup}
+		}}, doc: "Built-in groups of which the store keeps windows only of keys that are on a list of the largest, and the totals. See [flows](flows.md#store-only-the-largest).", example: `[Hosts, "External Hosts"]`},
 		{name: "groups", value: ownGroups(&g.Declared), doc: "Further groups, fed from what else Weir takes in. See [flows](flows.md)."},
 	}}
 }
@@ -151,6 +156,18 @@ func builtinGroup(s string) (reason, suggestion string) {
 		near = quoted(near)
 	}
 	return "there is no built-in group of this title or GUID", near
+}
+
+// listedGroup is builtinGroup for a group that has lists of the largest keys.
+func listedGroup(s string) (reason, suggestion string) {
+	for _, d := range countergroup.Builtin() {
+		if d.Title == s || d.GUID == s {
+			if !slices.ContainsFunc(d.Meters, func(m countergroup.Meter) bool { return m.Top > 0 }) {
+				return "this group has no list of its largest keys", ""
+			}
+		}
+	}
+	return builtinGroup(s)
 }
 
 // checkFlows adds what is wrong with options together.

@@ -30,8 +30,9 @@ type Definition struct {
 	TopperBucket int    // seconds over which toppers are found; 0 means 300. The engine rounds it up to buckets
 	Resolver     string // GUID of the group whose labels this group's keys are shown with; "" is the group itself
 	Meters       []Meter
-	HighWater    int // keys above which the longest unused are forgotten, at a flush; 0 means the engine's
-	LowWater     int // keys that are left then; 0 means 4/5 of HighWater
+	HighWater    int  // keys above which the longest unused are forgotten, at a flush; 0 means the engine's
+	LowWater     int  // keys that are left then; 0 means 4/5 of HighWater
+	ToppersOnly  bool // the store keeps windows only of keys that are on a topper list of their topper bucket, and totals
 }
 
 // Group is a registered group. What is in Definition does not change any more. Its methods are safe for concurrent use.
@@ -125,6 +126,9 @@ func (d *Definition) normalize() error {
 		if m.Top < 0 || m.Bottom < 0 {
 			return fail("meter %d %q has the top and bottom counts %d and %d; they must not be negative", m.ID, m.Name, m.Top, m.Bottom)
 		}
+	}
+	if d.ToppersOnly && !slices.ContainsFunc(d.Meters, func(m Meter) bool { return m.Top > 0 }) {
+		return fail("only toppers are to be stored, and no meter has a top count")
 	}
 	return nil
 }

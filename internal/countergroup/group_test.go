@@ -54,6 +54,10 @@ func TestRegister(t *testing.T) {
 	f("has the type 13", func(d *Definition) { d.Meters = meters(13) })
 	f("must not be negative", func(d *Definition) { d.Meters = []Meter{{Type: Rate, Top: -1}} })
 	f("high water", func(d *Definition) { d.HighWater, d.LowWater = 10, 11 })
+	f("no meter has a top count", func(d *Definition) { d.ToppersOnly = true })
+	f("", func(d *Definition) {
+		d.ToppersOnly, d.Meters = true, []Meter{{Type: Rate}, {ID: 1, Type: Rate, Top: 1}}
+	})
 	f("65 meters", func(d *Definition) { d.Meters = make([]Meter, 65) })
 	f("", func(d *Definition) { // at least 32 meters
 		d.Meters = nil

@@ -164,6 +164,7 @@ func (c *counting) switchOff(off []string) {
 			continue
 		}
 		d.Bucket = int(c.config.Groups.Window / time.Second)
+		d.ToppersOnly = slices.Contains(c.config.Groups.ToppersOnly, d.Title) || slices.Contains(c.config.Groups.ToppersOnly, d.GUID)
 		switch g, err := c.groups.Register(d); {
 		case err == nil:
 			c.builtin[d.GUID] = g

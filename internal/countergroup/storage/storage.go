@@ -6,6 +6,9 @@
 // The title's spaces and colons become underscores: group:Internal_Hosts. A point is at the end of its window. Meters that add up (RATE_COUNTER, COUNTER)
 // are stored per second, so that the total over a range is their exact volume or count, and the value of a slot their rate; others are stored as
 // they are. The group's totals have the key SYS:GROUP_TOTALS.
+//
+// Of a group with ToppersOnly the windows of keys wait for the end of their topper bucket, and only those are stored whose key is
+// on one of the lists then; its totals do not wait.
 package storage
 
 import (
@@ -14,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/countergroup"
@@ -37,6 +41,12 @@ type Stage struct {
 	points        []timeseries.Point
 	tags          []string
 	values        []float64
+
+	unlisted, full *telemetry.Discard
+	waiting        atomic.Int64 // points held until a topper bucket ends, and those of points that were
+	released       int          // of points
+	room           int          // of what may be held, see maxHeld
+	closing        []*schemas   // whose topper bucket ended in this flush
 }
 
 // schemas are those of one group.
@@ -44,13 +54,16 @@ type schemas struct {
 	window, topper *timeseries.Schema
 	scale          []float64 // by meter: what a value is multiplied by to be stored
 	meters         []string
+	held           *held // of a group with ToppersOnly, else nil
 }
 
 // New returns a Stage that writes to driver and accounts for its points in the ledger "countergroup.storage" of reg.
 func New(driver timeseries.Driver, reg *telemetry.Registry, log *slog.Logger) *Stage {
 	ledger := reg.Ledger("countergroup.storage", "points")
-	return &Stage{driver: driver, warn: telemetry.NewLimited(log, time.Minute, 5), ledger: ledger, refused: ledger.Reason("refused"), lost: ledger.Reason("append"),
-		groups: make(map[*countergroup.Group]*schemas)}
+	s := &Stage{driver: driver, warn: telemetry.NewLimited(log, time.Minute, 5), ledger: ledger, refused: ledger.Reason("refused"), lost: ledger.Reason("append"),
+		groups: make(map[*countergroup.Group]*schemas), unlisted: ledger.Reason("no_topper"), full: ledger.Reason("hold_full"), room: maxHeld}
+	ledger.Hold(s.waiting.Load)
+	return s
 }
 
 // SchemaName is the name of the schema of a group's windows.
@@ -82,6 +95,9 @@ func (s *Stage) of(g *countergroup.Group, seconds int64) *schemas {
 				found.scale[i] = 1 / float64(seconds)
 			}
 		}
+		if g.ToppersOnly {
+			found.held = &held{listed: make(map[string]struct{})}
+		}
 		s.groups[g] = found
 	}
 	return found
@@ -99,6 +115,10 @@ func (s *Stage) Window(w *countergroup.Window) {
 	}
 	for i := range rows {
 		row := &rows[i]
+		if of.held != nil && row.Key != countergroup.TotalsKey {
+			s.hold(of, w.End, row)
+			continue
+		}
 		values := s.add(of.window, w.End, len(of.meters), row.Key)
 		for m, v := range row.Values {
 			values[m] = v * of.scale[m]
@@ -109,6 +129,9 @@ func (s *Stage) Window(w *countergroup.Window) {
 // Toppers implements countergroup.Stage.
 func (s *Stage) Toppers(l *countergroup.Toppers) {
 	items := l.Stored()
+	if of := s.groups[l.Group]; of != nil && of.held != nil {
+		s.list(of, items)
+	}
 	if len(items) == 0 {
 		return
 	}
@@ -137,8 +160,12 @@ func (s *Stage) add(schema *timeseries.Schema, at int64, values int, tags ...str
 	return s.values[v:]
 }
 
-// EndFlush implements countergroup.Stage: what is left is stored.
+// EndFlush implements countergroup.Stage: what is left is stored, and what was held of topper buckets that have ended.
 func (s *Stage) EndFlush(int64) {
+	for _, of := range s.closing {
+		s.release(of)
+	}
+	s.closing = s.closing[:0]
 	if len(s.points) > 0 {
 		s.append()
 	}
@@ -148,7 +175,7 @@ func (s *Stage) EndFlush(int64) {
 // them are lost, and counted as that.
 func (s *Stage) append() {
 	n := len(s.points)
-	s.ledger.Received(n)
+	s.ledger.Received(n - s.released) // the others were received when they were held
 	ctx := context.Background()
 	err := error(nil)
 	if s.unwell {
@@ -171,5 +198,6 @@ func (s *Stage) append() {
 		s.lost.Add(n)
 		s.warn.Warn("cannot store counter groups", "points", n, "error", err)
 	}
-	s.points, s.tags, s.values = s.points[:0], s.tags[:0], s.values[:0]
+	s.waiting.Add(int64(-s.released))
+	s.points, s.tags, s.values, s.released = s.points[:0], s.tags[:0], s.values[:0], 0
 }

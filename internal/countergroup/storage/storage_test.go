@@ -143,3 +143,102 @@ func TestFailure(t *testing.T) {
 		t.Errorf("ledger %+v, %d setups", a, driver.setups)
 	}
 }
+
+// TestToppersOnly: only keys with a place on a list are stored, with every window of the list's time; totals are stored exactly, and the rest is counted.
+func TestToppersOnly(t *testing.T) {
+	driver, reg := &memory.Driver{}, telemetry.NewRegistry()
+	groups := countergroup.NewRegistry()
+	g, err := groups.Register(countergroup.Definition{GUID: "{00000000-0000-0000-0000-000000000001}", Title: "Few", Bucket: 60, TopperBucket: 120, ToppersOnly: true, Meters: []countergroup.Meter{
+		{ID: 0, Type: countergroup.Rate, Name: "Total", Top: 1}, {ID: 1, Type: countergroup.Counter, Name: "Flows", Top: 1}, {ID: 2, Type: countergroup.Gauge, Name: "Load"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := countergroup.New(countergroup.Config{}, groups, reg, quiet)
+	engine.SetStages(New(driver, reg, quiet))
+	const start = 1700000040 // a multiple of 120
+	engine.Tick(start)
+	batch := engine.Batch()
+	add := func(key string, total, flows float64) {
+		batch.AddRow(g, []byte(key), []int{0, 1, 2}, []float64{total, flows, 7})
+	}
+	points := func() (some map[string]float64) { // the bytes that are stored, by key
+		some = map[string]float64{}
+		schemas, err := driver.Schemas(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range schemas {
+			if s.Name != SchemaName("Few") {
+				continue
+			}
+			for tags, err := range driver.List(t.Context(), timeseries.ListQuery{Schema: s, Start: start, End: start + 600}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				total, err := driver.Total(t.Context(), timeseries.Query{Schema: s, Tags: tags, Start: start, End: start + 600, Options: timeseries.DefaultOptions()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				some[tags["key"]] = total["Total"]
+			}
+		}
+		return some
+	}
+	expect := func(want map[string]float64, passed, buffered, unlisted int64) {
+		t.Helper()
+		if diff := cmp.Diff(want, points()); diff != "" {
+			t.Error(diff)
+		}
+		if a := reg.Ledger("countergroup.storage", "points").Snapshot(); !a.Balanced() || a.Passed != passed || a.Buffered != buffered || a.Discarded["no_topper"] != unlisted {
+			t.Errorf("ledger %+v", a)
+		}
+	}
+
+	add("late", 100, 1)
+	add("small", 200, 2)
+	add("many", 10, 50)
+	batch.Send()
+	engine.Tick(start + 60)
+	expect(map[string]float64{countergroup.TotalsKey: 310}, 1, 3, 0)
+	add("late", 900, 1) // the largest only now, and its first window counts too
+	add("small", 200, 2)
+	batch.Send()
+	engine.Tick(start + 120)
+	// Totals of two windows, "late" with two, "many" with one, and two lists of a key and the totals.
+	expect(map[string]float64{countergroup.TotalsKey: 1410, "late": 1000, "many": 10}, 2+2+1+4, 0, 2)
+
+	engine.Tick(start + 240) // nothing at all
+	add("small", 5, 1)
+	batch.Send()
+	engine.Finish() // before the list's time has ended
+	expect(map[string]float64{countergroup.TotalsKey: 1415, "late": 1000, "many": 10, "small": 5}, 9+2+4, 0, 2)
+}
+
+// TestToppersOnlyFull: what waits is bounded, and what there is no room for is counted.
+func TestToppersOnlyFull(t *testing.T) {
+	driver, reg := &memory.Driver{}, telemetry.NewRegistry()
+	groups := countergroup.NewRegistry()
+	g, err := groups.Register(countergroup.Definition{GUID: "{00000000-0000-0000-0000-000000000001}", Title: "Few", Bucket: 60, TopperBucket: 60, ToppersOnly: true, Meters: []countergroup.Meter{
+		{ID: 0, Type: countergroup.Rate, Name: "Total", Top: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := countergroup.New(countergroup.Config{}, groups, reg, quiet)
+	stage := New(driver, reg, quiet)
+	stage.room = 2 * (1 + rowCost)
+	engine.SetStages(stage)
+	const start = 1700000040
+	engine.Tick(start)
+	batch := engine.Batch()
+	for i := range int64(3) { // each time there is room for as much
+		for _, key := range []string{"a", "b", "c"} {
+			batch.Add(g, []byte(key), 0, 1)
+		}
+		batch.Send()
+		engine.Tick(start + 60*(i+1))
+	}
+	a := reg.Ledger("countergroup.storage", "points").Snapshot()
+	if !a.Balanced() || a.Discarded["hold_full"] != 3 || a.Discarded["no_topper"] != 0 || a.Passed != 3*(2+1+3) {
+		t.Errorf("ledger %+v", a)
+	}
+}
