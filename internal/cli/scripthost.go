@@ -14,12 +14,13 @@ func scriptHostCommand() *cobra.Command {
 		Short:  "Run one script for a running Weir, which starts this command",
 		Hidden: true,
 		Args:   cobra.RangeArgs(1, 2), // NAME is for lists of processes
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			host, err := script.NewHost(args[0])
 			if err != nil {
 				return err
 			}
 			resident.Trim() // there are as many of these processes as scripts
+			go resident.Collect(cmd.Context())
 			if err := script.Serve(host); err != nil {
 				return failure{err}
 			}

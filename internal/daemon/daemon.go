@@ -43,6 +43,7 @@ type Daemon struct {
 	created  time.Time
 	failed   chan error
 	notReady atomic.Pointer[string] // why; nil when everything is up
+	settled  context.CancelFunc     // ends what keeps memory small
 
 	series     *series // nil when none are kept
 	inventory  *inventory.Inventory
@@ -206,6 +207,9 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 	d.notReady.Store(nil)
 	resident.Trim()
+	collecting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.settled = cancel
+	go resident.Collect(collecting)
 	d.log.Info("ready", d.where()...)
 	d.warnAboutAccess(d.started)
 	return nil
@@ -249,6 +253,9 @@ func (d *Daemon) where() []any {
 func (d *Daemon) Stop(ctx context.Context) error {
 	begin := time.Now()
 	d.setNotReady("stopping")
+	if d.settled != nil {
+		d.settled()
+	}
 	err := d.stopRunning(ctx)
 	d.log.Info("stopped", "took", time.Since(begin).Round(time.Microsecond))
 	return err
