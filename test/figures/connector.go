@@ -23,6 +23,8 @@ const (
 	hosts    = 1000
 	services = 100
 	rounds   = 3
+
+	steadyAfter = 50 * time.Second // when what the flood of statuses took for a while is given back
 )
 
 // script is a connector that asks for names and sends lines in lots.
@@ -43,7 +45,7 @@ function flush() n = 0 return true end`
 // connectorMemory starts path with one connector, sends it the configuration of an
 // installation and statuses of every service as a poller does, and measures what the
 // daemon and the script process have resident together and the script process alone, in
-// MiB, when all is acknowledged. The pages of the program, which both have, count twice.
+// MiB, when all is acknowledged and has been for a while. In the first figure pages that both have count once.
 func connectorMemory(path string, measured map[string]float64) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -83,6 +85,7 @@ func connectorMemory(path string, measured map[string]float64) (err error) {
 		text, _ := os.ReadFile(logs.Name())
 		return fmt.Errorf("%w: %s", err, text)
 	}
+	time.Sleep(steadyAfter)
 	pids, err := family(cmd.Process.Pid)
 	if err != nil {
 		return err
@@ -92,7 +95,11 @@ func connectorMemory(path string, measured map[string]float64) (err error) {
 		if err != nil {
 			return err
 		}
-		measured[" connector MB"] += megabytes
+		share, err := proportional(pid)
+		if err != nil {
+			return err
+		}
+		measured[" connector MB"] += share
 		if pid != cmd.Process.Pid {
 			measured[" connector script-MB"] += megabytes
 		}

@@ -274,6 +274,18 @@ func resident(pid int) (megabytes float64, err error) {
 	return kilobytes / 1024, err
 }
 
+// proportional is the memory of a process in MiB where a page that several processes have counts
+// with its share.
+func proportional(pid int) (megabytes float64, err error) {
+	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(rollup), "Pss:")
+	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	return kilobytes / 1024, err
+}
+
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
