@@ -50,6 +50,7 @@ func Replay(ctx context.Context, cfg *config.Config, contents flow.Contents, fil
 	}
 	c := newCounting(cfg, s.driver(), scripts, reg, log, "", true)
 	r := &replay{counting: c, reader: flow.File{Contents: contents, Decoder: flow.NewDecoder(cfg.Flows.Rates(), reg, log)}}
+	r.reader.Packet = r.packet
 	reg.Ledger("flow.held", "sets").Hold(r.reader.Decoder.Held)
 	tally := &tally{totals: make(map[*countergroup.Group]float64), windows: make(map[int64]bool)}
 	c.engine.SetStages(append([]countergroup.Stage{tally}, c.stages...)...)
@@ -96,6 +97,19 @@ type replay struct {
 	now         int64 // the running second; 0 before the first
 	first, last int64
 	late        int64
+}
+
+// packet shows a packet to scripts that count packets, in the second of its time.
+func (r *replay) packet(p *flow.Packet) {
+	if !r.counting.monitors.WantsPackets() {
+		return
+	}
+	if t := p.Time / 1e9; t > r.now && t < math.MaxUint32 {
+		r.now = t
+		r.counting.monitors.ShowRecords()
+		r.counting.engine.Tick(t)
+	}
+	r.counting.monitors.ShowPacket(p)
 }
 
 // count counts records, each in the second of its time. One that is older than what came before counts in the running second.

@@ -23,9 +23,10 @@ const (
 // File reads records from a file of nfdump (nfcapd) or of captured packets (pcap, pcapng).
 type File struct {
 	Contents Contents
-	Decoder  *Decoder // for captured exports; its templates go on from file to file
-	Packets  int64    // packets read from captures
-	Strange  int64    // packets that were neither IP nor, in a capture of exports, an export
+	Decoder  *Decoder      // for captured exports; its templates go on from file to file
+	Packet   func(*Packet) // shown every packet of a capture of traffic before its record is, nil for nobody
+	Packets  int64         // packets read from captures
+	Strange  int64         // packets that were neither IP nor, in a capture of exports, an export
 }
 
 // Read gives the records of a file to sink, a block or a packet at a time, with times of the data. exported reports
@@ -78,7 +79,15 @@ func (f *File) packet(p captured, contents Contents, sink func([]Record, bool) e
 		return nil
 	}
 	r := Record{Time: p.at, First: p.at / 1e6, Last: p.at / 1e6, Rate: 1}
-	if _, ok := r.packet(p.link, p.data); !ok {
+	_, ok := r.packet(p.link, p.data)
+	if f.Packet != nil {
+		shown := Packet{Time: p.at, Wire: p.length, Data: p.data, link: p.link}
+		if ok {
+			shown.record = &r
+		}
+		f.Packet(&shown)
+	}
+	if !ok {
 		f.Strange++
 		return nil
 	}

@@ -49,6 +49,9 @@ const (
 	KindEffects
 	// KindState is how instances are: a JSON array of State, of those that changed, at most once a second.
 	KindState
+
+	// KindPackets are captured packets for one instance, without an answer, see packets.frame.
+	KindPackets
 )
 
 // Types of script blocks that become instances. Definition blocks do not.
@@ -62,7 +65,11 @@ const (
 	TypeMessageMonitor  = "messagemonitor"
 	TypeResourceMonitor = "resource_monitor"
 	TypeFTSMonitor      = "fts_monitor"
+	TypeSimpleCounter   = "simplecounter"
 )
+
+// isFrontend reports whether a type sees what comes in, and not what groups hold. Such instances are of no engine.
+func isFrontend(name string) bool { return name == TypeMessageMonitor || name == TypeSimpleCounter }
 
 // Setup is what the script half is told first: the payload of the setup frame. The file is loaded and
 // its definitions and attach specifications can be asked for with KindProbe; no callback runs yet.
@@ -152,6 +159,7 @@ type Block struct {
 	Attach    *Attach  `json:"attach,omitempty"`    // of types that are bound to a group
 	Callbacks []string `json:"callbacks,omitempty"` // that are defined, such as "onflush"
 	Tracker   *Tracker `json:"tracker,omitempty"`   // of a flowtracker
+	Records   bool     `json:"records,omitempty"`   // a simplecounter that counts records, not packets
 }
 
 // Attach says which groups a block is for: the union of three ways to name them (2.2). A GUID that a

@@ -25,9 +25,10 @@ const (
 
 // What flows are followed for, as bits.
 const (
-	wantRecords = 1 << iota // a messagemonitor
+	wantRecords = 1 << iota // a messagemonitor, or a simplecounter of records
 	wantFlows               // an sg_monitor
 	wantFlushes             // an sg_monitor or a flowtracker
+	wantPackets             // a simplecounter
 )
 
 // flows gathers what monitors of flows are shown. Nothing is gathered while there are none.
@@ -40,6 +41,7 @@ type flows struct {
 	mu       sync.Mutex // for what follows
 	limits   [3]int     // records and flows of a second, flows of a window
 	records  []Flow
+	packets  packets
 	seconds  map[flow.ID]*followed
 	order    []*followed // in the order in which they came in
 	finished map[flow.ID]*flow.Flow
@@ -87,6 +89,9 @@ func (f *flows) want(what uint32) {
 	}
 	if what&wantFlushes == 0 {
 		clear(f.finished)
+	}
+	if what&wantPackets == 0 {
+		f.packets = packets{}
 	}
 }
 
@@ -181,22 +186,52 @@ func (f *flows) shown(of *flow.Flow) Flow {
 	}
 }
 
-// ShowRecords shows message monitors the records that were counted since the last call. What they post counts in the running second, on data time for certain: call it before
-// each tick then. On the wall clock the stages call it.
-func (m *Monitors) ShowRecords() {
-	attached := m.attached.Load().messages
-	m.flows.mu.Lock()
-	records := m.flows.records
-	m.flows.records = nil
-	m.flows.mu.Unlock()
-	if len(records) == 0 {
+// WantsPackets reports whether a script counts packets. Any goroutine.
+func (m *Monitors) WantsPackets() bool { return m.flows.wants.Load()&wantPackets != 0 }
+
+// ShowPacket has a captured packet shown to the scripts that count packets, by ShowRecords, or now when many wait. It is for the goroutine that
+// calls ShowRecords, on data time.
+func (m *Monitors) ShowPacket(p *flow.Packet) {
+	if !m.WantsPackets() {
 		return
 	}
+	m.flows.mu.Lock()
+	m.flows.packets.add(p)
+	full := m.flows.packets.full()
+	m.flows.mu.Unlock()
+	if full {
+		m.ShowRecords()
+	}
+}
+
+// ShowRecords shows message monitors the records, and scripts that count packets those, that came since the last call. What they post counts in the running second, on data time for certain: call it before
+// each tick then. On the wall clock the stages call it.
+func (m *Monitors) ShowRecords() {
+	attached := m.attached.Load()
 	m.mu.Lock()
 	now := m.now
 	m.mu.Unlock()
-	for _, b := range attached {
-		m.showFlows(b, EventNew, now, records)
+	m.flows.mu.Lock()
+	records := m.flows.records
+	m.flows.records = nil
+	var frames [][]byte
+	if m.flows.packets.n > 0 {
+		for _, b := range attached.packets {
+			frames = append(frames, m.flows.packets.frame(b.index, now))
+		}
+		m.flows.packets.reset()
+	}
+	m.flows.mu.Unlock()
+	if len(records)+len(frames) == 0 {
+		return
+	}
+	for n, b := range attached.packets[:len(frames)] {
+		m.send(&b.processed, KindPackets, frames[n])
+	}
+	if len(records) > 0 {
+		for _, b := range attached.messages {
+			m.showFlows(b, EventNew, now, records)
+		}
 	}
 	m.sync()
 }

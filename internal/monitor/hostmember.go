@@ -354,7 +354,7 @@ func (o *member) part(wanted []*placement) {
 // wanted are the instances of a block, those there are already included.
 func (o *member) wanted(block Block, groups Groups) (all []*placement, notes []string) {
 	engines := o.m.engine.Engines()
-	if block.Type == TypeMessageMonitor { // of the frontend, which has none
+	if isFrontend(block.Type) { // of the frontend, which has none
 		engines = 1
 	}
 	var list *tracker // one for all engines

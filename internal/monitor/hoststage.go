@@ -20,7 +20,8 @@ type attachment struct {
 	resources []*bound
 	sessions  []*bound // sg_monitors
 	trackers  []*bound
-	messages  []*bound
+	messages  []*bound // that are shown records
+	packets   []*bound
 	engines   []*processed // with an engine_monitor
 }
 
@@ -48,7 +49,7 @@ type bound struct {
 	newKeys  bool
 	ends     bool // onterminate
 	newItems bool // onnewalert, onnewresource, onnewflow
-	frontend bool // a messagemonitor, which is of no engine
+	frontend bool // a messagemonitor or simplecounter, which is of no engine
 	tracker  *tracker
 }
 
@@ -68,7 +69,7 @@ func (m *Monitors) publish() {
 			}
 			runs = true
 			if i.has("onmessage") {
-				p.frontend, p.backend = p.frontend || i.Type == TypeMessageMonitor, p.backend || i.Type != TypeMessageMonitor
+				p.frontend, p.backend = p.frontend || isFrontend(i.Type), p.backend || !isFrontend(i.Type)
 			}
 			b := &bound{processed: *p, index: i.Index, guid: i.GUID, engine: i.Engine}
 			switch i.Type {
@@ -105,6 +106,15 @@ func (m *Monitors) publish() {
 				b.frontend = true
 				a.messages = append(a.messages, b)
 				wants |= wantRecords
+			case TypeSimpleCounter:
+				b.frontend = true
+				if slices.ContainsFunc(one.result.Blocks, func(b Block) bool { return b.Type == i.Type && b.Records }) {
+					a.messages = append(a.messages, b)
+					wants |= wantRecords
+				} else {
+					a.packets = append(a.packets, b)
+					wants |= wantPackets
+				}
 			case TypeEngineMonitor:
 				engine = true
 			}

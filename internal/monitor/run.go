@@ -136,7 +136,7 @@ func (r *Run) attach(probe *Probe, all Groups) error {
 	matched := false
 	for _, block := range probe.Blocks {
 		switch block.Type {
-		case TypeSGMonitor, TypeFlowTracker, TypeMessageMonitor, TypeResourceMonitor, TypeFTSMonitor:
+		case TypeSGMonitor, TypeFlowTracker, TypeMessageMonitor, TypeResourceMonitor, TypeFTSMonitor, TypeSimpleCounter:
 			r.out.Log(slog.LevelWarn, "a run shows counter groups and alerts: "+block.Type+" is loaded, and only its onmetronome called")
 		}
 		wanted, notes := file.wanted(block, all)
@@ -262,7 +262,7 @@ func (r *Run) BeginSecond(t int64) {
 	r.messages = nil
 	for _, m := range messages {
 		for _, i := range r.instances {
-			if i.running && i.has("onmessage") && i.Index != m.From && (i.Type == TypeMessageMonitor) == m.Frontend {
+			if i.running && i.has("onmessage") && i.Index != m.From && isFrontend(i.Type) == m.Frontend {
 				r.begin(i, "onmessage", t)
 				r.call.Message = new(string(m.Text))
 				r.host.instances[i.Index].message(&m)

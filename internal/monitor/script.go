@@ -141,6 +141,8 @@ func (h *host) Frame(kind byte, payload []byte, _ *script.Writer) error {
 	case KindItems, KindFlows:
 		_, err := h.itemsOf(kind, payload)
 		return err
+	case KindPackets:
+		return h.packets(payload)
 	case KindTick:
 		var tick Tick
 		if err := json.Unmarshal(payload, &tick); err != nil {

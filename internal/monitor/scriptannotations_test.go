@@ -19,12 +19,16 @@ func TestAnnotations(t *testing.T) {
 			end,
 			sg_monitor = { onnewflow = function(engine, flow) list("Engine:", engine) methods("Flow", flow) methods("FlowID", flow:flow()) end },
 			alert_monitor = { alert_name_match = "", onnewalert = function(engine, a) methods("Alert", a) end },
-			resource_monitor = { resource_name_match = "", onnewresource = function(engine, r) methods("Resource", r) end } }`)
+			resource_monitor = { resource_name_match = "", onnewresource = function(engine, r) methods("Resource", r) end },
+			simplecounter = { protocol_guid = "`+guidTCP+`", onpacket = function(engine, l) methods("Layer", l) methods("Packet", l:packet()) methods("Buffer", l:rawbytes()) end } }`)
 	var bound Bound
-	b.ask(KindBind, Bind{Instances: []Instance{{Index: 1, Type: TypeSGMonitor}, {Index: 2, Type: TypeAlertMonitor}, {Index: 3, Type: TypeResourceMonitor}}}, &bound)
+	b.ask(KindBind, Bind{Instances: []Instance{{Index: 1, Type: TypeSGMonitor}, {Index: 2, Type: TypeAlertMonitor}, {Index: 3, Type: TypeResourceMonitor}, {Index: 4, Type: TypeSimpleCounter}}}, &bound)
 	b.frame(KindItems, Items{Instance: 1, Event: EventNew, Flows: []Flow{{Key: someFlow}}})
 	b.frame(KindItems, Items{Instance: 2, Event: EventNew, Alerts: []Alert{{}}})
 	b.frame(KindItems, Items{Instance: 3, Event: EventNew, Resources: []Resource{{}}})
+	var all packets
+	captured(t, all.add, reset)
+	b.frame(KindPackets, all.frame(4, begin))
 	b.wantErrors()
 	have := b.said()
 

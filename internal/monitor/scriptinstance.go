@@ -56,7 +56,7 @@ func (i *instance) prefix() string {
 
 func (i *instance) log(level slog.Level, text string) { i.host.log(level, i.prefix(), text) }
 
-func (i *instance) frontend() bool { return i.Type == TypeMessageMonitor }
+func (i *instance) frontend() bool { return isFrontend(i.Type) }
 
 // start makes an instance (2.2, 6). One that does not come up says why.
 func (h *host) start(n Instance, groups *Groups) *instance {

@@ -30,6 +30,7 @@ var blockTypes = []blockType{
 	{TypeMessageMonitor, "", false, []string{"onnewflowrecord", "onflowmetric", "onmetronome"}},
 	{TypeResourceMonitor, "resource", true, []string{"onnewresource", "onbeginflush", "flushfilter", "onflush", "onendflush", "onmetronome"}},
 	{TypeFTSMonitor, "fts", true, []string{"onnewfts", "onbeginflush", "flushfilter", "onflush", "onendflush", "onmetronome"}},
+	{TypeSimpleCounter, "", false, []string{"onpacket", "onmetronome"}},
 }
 
 // definitions are blocks that say what groups there are.
@@ -38,7 +39,7 @@ var definitions = []string{"countergroup", "alertgroup", "resourcegroup"}
 // unsupported are script types that a file may have and that are left out (5.9).
 var unsupported = []string{
 	"reassembly_handler", "filex_monitor", "packet_storage", "protocol_handler", "inputfilter", "flowmonitor", "channellistener",
-	"cg_flush_monitor", "simplecounter",
+	"cg_flush_monitor",
 }
 
 // defaultSession is the group an sg_monitor is attached to when it names none (5.5).
@@ -188,6 +189,9 @@ func (p *prober) block(t blockType, b, attach *lua.Table) {
 	}
 	if t.name == TypeFlowTracker {
 		out.Tracker = p.tracker(b)
+	}
+	if t.name == TypeSimpleCounter {
+		out.Records = p.simpleCounter(b)
 	}
 	p.Blocks = append(p.Blocks, out)
 }
@@ -353,6 +357,36 @@ func (p *prober) tracker(b *lua.Table) *Tracker {
 		p.fail("flowtracker.getmetric is missing: it is the function that ranks a flow")
 	}
 	return out
+}
+
+// simpleCounter reports whether the block counts records (5.8).
+func (p *prober) simpleCounter(b *lua.Table) (records bool) {
+	switch guid := b.Get("protocol_guid").(type) {
+	case nil:
+		p.fail("simplecounter needs protocol_guid")
+	case string:
+		if _, err := countergroup.ParseGUID(guid); err != nil {
+			p.fail("simplecounter.protocol_guid: %v", err)
+		} else if !slices.Contains(layerGUIDs, strings.ToUpper(guid)) {
+			p.warn("simplecounter.protocol_guid %s is no protocol of packets: onpacket is never called", guid)
+		}
+	default:
+		p.fail("simplecounter.protocol_guid is not a string")
+	}
+	switch v := b.Get("flow_counter").(type) {
+	case nil:
+	case bool:
+		records = v
+	default:
+		p.fail("simplecounter.flow_counter is not true or false")
+	}
+	return records
+}
+
+// layerGUIDs are the protocols of layers, by their numbers from 1, as in packets.lua.
+var layerGUIDs = []string{
+	"{974FB098-DE46-45DB-94DA-8D64A3BBCDE5}", "{0A2C724B-5B9F-4BA6-9C97-B05080558574}", "{85C0CCED-DA8D-4029-924A-A6AB87F62EF8}",
+	"{7DDD65F2-A316-43B5-A103-368E700E045E}", "{14D7AB53-CC51-47E9-8814-9C06AAE60189}", "{77E462AB-2E42-42EC-9A58-C1A6821D6B31}",
 }
 
 // definition reads a block that defines a group (5.1, 5.2).

@@ -79,6 +79,14 @@ func TestProbeFails(t *testing.T) {
 			t.Errorf("%s: %q, want %q", source, p.Failed, want)
 		}
 	}
+	counter := func(fields string) string {
+		return `TrisulPlugin = { id = { name = "x" }, simplecounter = { ` + fields + ` } }`
+	}
+	f(counter(""), "simplecounter needs protocol_guid")
+	f(counter("protocol_guid = 6"), "simplecounter.protocol_guid is not a string")
+	f(counter(`protocol_guid = "TCP"`), "simplecounter.protocol_guid: ")
+	f(counter(`protocol_guid = "`+guidTCP+`", flow_counter = 1`), "simplecounter.flow_counter is not true or false")
+	f(counter(`protocol_guid = "`+guidTCP+`", onpacket = 1`), "simplecounter.onpacket is not a function")
 	block := func(fields, want string) {
 		t.Helper()
 		f(`TrisulPlugin = { id = { name = "x" }, cg_monitor = { `+fields+` } }`, want)
@@ -122,7 +130,8 @@ func TestProbeWarns(t *testing.T) {
 	block("ontopperfilter", "cg_monitor.ontopperfilter is not a callback, is ontopperflushfilter meant?: it is ignored")
 	block("onsomething", "cg_monitor.onsomething is not a callback: it is ignored")
 	f("cg_flush_monitor = {}", "script type cg_flush_monitor is not supported")
-	f("reassembly_handler = {}, simplecounter = {}", "script type reassembly_handler is not supported", "script type simplecounter is not supported")
+	f(`simplecounter = { protocol_guid = "`+hostsGUID+`" }`, "simplecounter.protocol_guid "+hostsGUID+" is no protocol of packets: onpacket is never called")
+	f("reassembly_handler = {}, protocol_handler = {}", "script type reassembly_handler is not supported", "script type protocol_handler is not supported")
 	f("mac_table = {}, helper = function() end")
 }
 
@@ -144,6 +153,7 @@ func TestBlocks(t *testing.T) {
 	f(`flowtracker = { control = { name = "big", count = 20 }, getmetric = print }`,
 		Block{Type: TypeFlowTracker, Callbacks: []string{"getmetric"}, Tracker: &Tracker{Name: "big", Bucket: 60, Count: 20}})
 	f("messagemonitor = { onnewflowrecord = print }", Block{Type: TypeMessageMonitor, Callbacks: []string{"onnewflowrecord"}})
+	f(`simplecounter = { protocol_guid = "`+guidTCP+`", flow_counter = true, onpacket = print }`, Block{Type: TypeSimpleCounter, Callbacks: []string{"onpacket"}, Records: true})
 }
 
 func TestDefinitions(t *testing.T) {

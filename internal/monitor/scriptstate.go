@@ -19,7 +19,7 @@ import (
 var preludes embed.FS
 
 // preludeFiles in the order in which they run; init.lua runs them.
-var preludeFiles = []string{"environment", "errors", "engine", "table", "dispatch", "items", "async", "lifecycle", "probe"}
+var preludeFiles = []string{"environment", "errors", "engine", "table", "dispatch", "items", "packets", "async", "lifecycle", "probe"}
 
 // state is one Lua state with the host's prelude: of an instance, of the probe or of a worker.
 type state struct {
@@ -124,7 +124,7 @@ func (s *state) load() (plugin bool, err error) {
 func (s *state) options(i *Instance, groups *Groups) *lua.Table {
 	h := s.host
 	half := "backend"
-	if i.Type == TypeMessageMonitor {
+	if isFrontend(i.Type) {
 		half = "frontend"
 	}
 	t := &lua.Table{}

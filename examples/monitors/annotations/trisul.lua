@@ -23,6 +23,7 @@
 ---@field sg_monitor? sg_monitor
 ---@field flowtracker? flowtracker
 ---@field messagemonitor? messagemonitor
+---@field simplecounter? simplecounter
 ---@field resource_monitor? resource_monitor
 ---@field countergroup? countergroup
 ---@field alertgroup? group_definition
@@ -84,6 +85,13 @@ TrisulPlugin = {}
 
 ---@class messagemonitor
 ---@field onnewflowrecord? fun(engine: Engine, flow: FlowID, bytes_az: number, bytes_za: number, packets_az: number, packets_za: number)
+---@field onmetronome? fun(engine: Engine, ts: integer, tick_count: integer, tick_interval: integer)
+
+--Is called for packets with a layer of a protocol, in weir flow replay; with flow_counter for records of exporters.
+---@class simplecounter
+---@field protocol_guid string
+---@field flow_counter? boolean
+---@field onpacket? fun(engine: Engine, layer: Layer)
 ---@field onmetronome? fun(engine: Engine, ts: integer, tick_count: integer, tick_interval: integer)
 
 ---@class resource_monitor
@@ -217,6 +225,84 @@ function Engine:add_flow_edges(flowkey, guid, key) end
 ---@param name string
 ---@param value string
 function Engine:add_flow_attribute(flowkey, name, value) end
+
+---@class Layer
+local Layer = {}
+---@return integer bytes of its header
+function Layer:layer_bytes() end
+---@return integer bytes with what it carries
+function Layer:total_bytes() end
+---@return string guid
+function Layer:protocol_id() end
+---@return Buffer
+function Layer:rawbytes() end
+---@return Packet
+function Layer:packet() end
+---@param n integer in network order
+---@return boolean
+function Layer:testbit(n) end
+---@param offset integer
+---@return integer
+function Layer:getbyte(offset) end
+---@return string
+function Layer:flowkey() end
+
+---@class Packet
+local Packet = {}
+---@return integer seconds
+---@return integer microseconds
+function Packet:timestamp() end
+---@return Buffer
+function Packet:rawbytes() end
+---@return integer
+function Packet:wire_length() end
+---@return integer
+function Packet:capture_length() end
+---@return integer
+function Packet:num_layers() end
+---@param n integer from 0
+---@return Layer
+function Packet:get_layer(n) end
+---@param guid string
+---@return Layer?
+function Packet:find_layer(guid) end
+---@return FlowID?
+function Packet:flowid() end
+---@return integer
+function Packet:originid() end
+
+--Offsets count from 0; one that is not within the buffer raises an error.
+---@class Buffer
+local Buffer = {}
+---@return integer
+function Buffer:size() end
+---@return integer
+function Buffer:length() end
+---@param offset? integer
+---@param size? integer
+---@return string
+function Buffer:hexdump(offset, size) end
+---@param offset? integer
+---@param size? integer
+---@return string
+function Buffer:tostring(offset, size) end
+---@param offset integer
+---@return integer
+function Buffer:hval_8(offset) end
+---@param offset integer
+---@return integer
+function Buffer:hval_16(offset) end
+---@param offset integer
+---@return integer
+function Buffer:hval_24(offset) end
+---@param offset integer
+---@return integer
+function Buffer:hval_32(offset) end
+---@param file string
+function Buffer:appendtofile(file) end
+---@param file string
+---@param offset? integer
+function Buffer:writetofile(file, offset) end
 
 ---@class FlowID
 local FlowID = {}

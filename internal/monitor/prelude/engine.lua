@@ -140,8 +140,9 @@ end
 
 local function effect(e) native.effect(e) end
 
-method("update_counter_bytes", "frontend", function()
-  raise("update_counter_bytes needs packets, and there are none")
+method("update_counter_bytes", "frontend", function(name, guid, key, meter)
+  if not host.wire then raise("update_counter_bytes counts the packet that onpacket is called for, and there is none now") end
+  update(name, guid, key, meter, host.wire)
 end)
 
 method("update_key_info", nil, function(name, guid, key, label, description)

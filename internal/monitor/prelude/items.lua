@@ -62,6 +62,7 @@ function FlowID:to_s()
 end
 
 local function flow_id(text) return setmetatable({ text = text }, FlowID) end
+host.flow_id = flow_id
 
 -- What alerts and resources have in common. d is the record as frames.go names its members.
 local function timestamp(self)
@@ -209,6 +210,7 @@ local function rank(object)
 end
 
 local function one(d)
+  if host.o.type == "simplecounter" then return host.packet(d, time) end
   if host.o.type == "messagemonitor" then
     local f = callback("onnewflowrecord")
     if f then call("onnewflowrecord", f, engine, flow_id(d.key), d.bytes_az or 0, d.bytes_za or 0, d.packets_az or 0, d.packets_za or 0) end
