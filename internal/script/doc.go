@@ -7,7 +7,8 @@
 // script half is a Host in the child, by default the same binary started again as
 // "weir script-host API", which calls Serve. In between go frames over a socket
 // on file descriptor 3 of the child; frame.go says which, for hosts that are not
-// written in Go.
+// written in Go. Those that are read large frames from memory that the daemon shares with
+// them, see area.
 //
 //	Handler ── Process.Send ──► outbox ──► socket ──► Serve ──► Host.Frame
 //	        ◄── OnFrame ─────── reader ◄── socket ◄── Writer ◄─┘
