@@ -1,4 +1,4 @@
-// Package resident keeps of the program in memory what is used: the daemon and every script have a
+// Package resident keeps in memory what is used, of the program and of the heap: the daemon and every script have a
 // process of the same large program.
 package resident
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// Package resident keeps of the program in memory what is used.
+// Package resident keeps in memory what is used.
 package resident
 
 // Trim does nothing where the kernel maps pages one by one.

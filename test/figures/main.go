@@ -264,24 +264,19 @@ func startOnce(path, config, address string, idle bool) (took time.Duration, meg
 }
 
 // resident is the memory of a process in MiB, with the pages of its program.
-func resident(pid int) (megabytes float64, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, after, _ := strings.Cut(string(status), "VmRSS:")
-	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	return kilobytes / 1024, err
-}
+func resident(pid int) (megabytes float64, err error) { return memory(pid, "status", "VmRSS:") }
 
 // proportional is the memory of a process in MiB where a page that several processes have counts
 // with its share.
-func proportional(pid int) (megabytes float64, err error) {
-	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+func proportional(pid int) (megabytes float64, err error) { return memory(pid, "smaps_rollup", "Pss:") }
+
+// memory is the field of a file of a process in /proc, in MiB.
+func memory(pid int, file, field string) (megabytes float64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {
 		return 0, err
 	}
-	_, after, _ := strings.Cut(string(rollup), "Pss:")
+	_, after, _ := strings.Cut(string(text), field)
 	kilobytes, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
 	return kilobytes / 1024, err
 }
