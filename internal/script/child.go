@@ -105,7 +105,9 @@ func command(spec Spec) []string {
 func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(stream, text string), started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	slacken()
 	err := cmd.Start()
+	tighten()
 	for _, s := range streams {
 		s.write.Close()
 	}
