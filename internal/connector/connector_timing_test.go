@@ -87,14 +87,16 @@ func makeEvent(t testing.TB, typ event.Type, members ...any) event.Event {
 	return r.Encode()
 }
 
-// installation is the configuration and one status of each of hosts x 100 services, the
-// statuses in no order, with the texts usual services have.
+// installation is the configuration of hosts x 100 services, and statuses of all of them in no order, with the texts
+// usual services have, a few times: each check has another time, so that a script
+// does not make a string that it made before.
 func installation(b testing.TB, legacy bool, hosts int) (configuration, statuses []event.Event) {
 	host, service, status := event.MakeType(1, 30), event.MakeType(1, 27), event.MakeType(1, 29)
 	if legacy {
 		host, service, status = event.MakeType(1, 12), event.MakeType(1, 23), event.MakeType(1, 24)
 	}
 	const services = 100
+	all := make([][]event.Event, max(1, 80_000/(hosts*services))) // a list for each round of checks
 	for h := 1; h <= hosts; h++ {
 		configuration = append(configuration, makeEvent(b, host, "host_id", h, "name", fmt.Sprintf("srv-web-%05d", h), "address", "10.20.30.40",
 			"alias", "Web server of the shop", "enabled", true, "check_command", "base_host_alive", "instance_id", 3))
@@ -105,21 +107,24 @@ func installation(b testing.TB, legacy bool, hosts int) (configuration, statuses
 				"check_command", "OS-Linux-Disk-Global-SNMP!/var/lib/data!80!90", "check_interval", 5, "retry_interval", 1, "check_period", "24x7",
 				"notification_period", "24x7", "max_check_attempts", 3, "notes_url", "https://wiki.example.org/runbooks/disk",
 				"icon_image", "ppm/operatingsystems-linux-snmp-disk.png", "last_check", 1700000000, "next_check", 1700000300, "notification_interval", 30))
-			members := []any{"host_id", h, "service_id", s, "checked", true, "state", 0, "state_type", 1, "last_check", 1700000000, "next_check", 1700000300,
-				"last_state_change", 1690000000, "last_hard_state_change", 1690000000, "last_time_ok", 1700000000, "latency", 0.125, "execution_time", 0.25,
-				"check_attempt", 1, "should_be_scheduled", true, "output", "OK: Disk /var/lib/data Total: 49.09 GB Used: 23.72 GB (48.32%) Free: 25.37 GB (51.68%)",
-				"perfdata", "'used'=25468321792B;0:42168954880;0:47440074240;0;52711193600 'inodes'=12.5%;;;0;100"}
-			if legacy {
-				members = append(members, "host_name", fmt.Sprintf("srv-web-%05d", h), "service_description", name,
-					"check_command", "OS-Linux-Disk-Global-SNMP!/var/lib/data!80!90", "check_interval", 5, "retry_interval", 1, "check_period", "24x7", "max_check_attempts", 3)
+			for round := range all {
+				checked := 1700000000 + 300*round + (h*37+s*3)%300
+				members := []any{"host_id", h, "service_id", s, "checked", true, "state", 0, "state_type", 1, "last_check", checked, "next_check", checked + 300,
+					"last_state_change", 1690000000, "last_hard_state_change", 1690000000, "last_time_ok", checked, "latency", 0.125, "execution_time", 0.25,
+					"check_attempt", 1, "should_be_scheduled", true, "output", "OK: Disk /var/lib/data Total: 49.09 GB Used: 23.72 GB (48.32%) Free: 25.37 GB (51.68%)",
+					"perfdata", "'used'=25468321792B;0:42168954880;0:47440074240;0;52711193600 'inodes'=12.5%;;;0;100"}
+				if legacy {
+					members = append(members, "host_name", fmt.Sprintf("srv-web-%05d", h), "service_description", name,
+						"check_command", "OS-Linux-Disk-Global-SNMP!/var/lib/data!80!90", "check_interval", 5, "retry_interval", 1, "check_period", "24x7", "max_check_attempts", 3)
+				}
+				all[round] = append(all[round], makeEvent(b, status, members...))
 			}
-			statuses = append(statuses, makeEvent(b, status, members...))
 		}
 	}
-	ordered := statuses
-	statuses = make([]event.Event, len(ordered))
-	for i := range ordered {
-		statuses[i] = ordered[i*7919%len(ordered)]
+	for _, ordered := range all {
+		for i := range ordered {
+			statuses = append(statuses, ordered[i*7919%len(ordered)])
+		}
 	}
 	return configuration, statuses
 }

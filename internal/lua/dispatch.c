@@ -80,7 +80,6 @@ static int run(lua_State *L) {
   note_handler(L, d);
   d->in_record = 0;
   weir_apply_limit(vm, L);
-  weir_pace_collector(vm, L);
   for (;;) {
     d->in_record = 0;
     lua_settop(L, KEEP);

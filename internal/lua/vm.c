@@ -298,16 +298,6 @@ void weir_apply_limit(weir_vm *vm, lua_State *L) {
   vm->limit = limit;
 }
 
-// A state may grow to four times of what it keeps before garbage is collected: each record is
-// garbage soon, and what is kept, names from a cache, is looked at again in each collection. A large
-// state grows to twice, as LuaJIT has it.
-void weir_pace_collector(weir_vm *vm, lua_State *L) {
-  int pause = vm->used < (128u << 20) ? 400 : 200;
-  if (pause == vm->pause) return;
-  vm->pause = pause;
-  lua_gc(L, LUA_GCSETPAUSE, pause);
-}
-
 int weir_grow(weir_frame *f, size_t cap) {
   if (f->out.cap >= cap) return 1;
   char *p = realloc(f->out.p, cap);

@@ -60,7 +60,6 @@ typedef struct weir_vm {
   lua_State *inside; // Lua thread whose Go function runs now, or NULL
   int index;         // of the Go side
   size_t used, limit, hard_limit, collect_at;
-  int pause;   // of the collector, in per cent
   int refused; // allocations in a row
   weir_frame *frames[WEIR_DEPTH];
   int depth;
@@ -101,7 +100,6 @@ int weir_script_level(lua_State *L, int level, lua_Debug *ar);
 void weir_unseen_error(weir_vm *vm, lua_State *L);
 weir_vm *weir_of(lua_State *L);
 void weir_apply_limit(weir_vm *vm, lua_State *L);
-void weir_pace_collector(weir_vm *vm, lua_State *L);
 int weir_grow(weir_frame *f, size_t cap);
 void weir_put(weir_buffer *b, const void *p, size_t n);
 void weir_put_u32(weir_buffer *b, uint32_t v);
