@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -328,6 +329,88 @@ func TestDispatch(t *testing.T) {
 	if len(seen) != 5 || seen[4] != fmt.Sprint(4, plain, 7, 9, len(batch)/5-6) {
 		t.Errorf("before saw %q", seen)
 	}
+}
+
+// What a script sees does not depend on the members of records before: first none are sent, then more and more.
+func TestDispatchMembers(t *testing.T) {
+	vm := records(t, Options{})
+	eval(t, vm, `
+		seen, kept = {}, {}
+		function shown() for i = 1, #kept do kept[i] = text(kept[i]) end local all = table.concat(kept, "\n") kept = {} return all end
+		function write(d)
+			kept[#kept + 1] = d
+			return d.host == 5
+		end`)
+	type member struct {
+		payload     []byte
+		set, absent string
+	}
+	message5 := bytesField(nil, 2, "five")
+	f := func(recordType uint32, prefix string, members []member, payload func(sent []member, given uint) []byte) {
+		t.Helper()
+		for most := range len(members) + 1 {
+			var batch []byte
+			var want []string
+			for n := range 200 {
+				given := uint(n*2654435761) >> 7 & (1<<most - 1)
+				batch = appendRecord(batch, recordType, payload(members, given))
+				all := strings.Fields(prefix)
+				for i, m := range members {
+					text := m.absent
+					if given>>i&1 != 0 {
+						text = m.set
+					}
+					if text != "" {
+						all = append(all, text)
+					}
+				}
+				slices.Sort(all)
+				want = append(want, "{"+strings.Join(all, " ")+"}")
+			}
+			r, err := vm.Dispatch(batch, DispatchOptions{Handler: "write", Messages: 1})
+			if err != nil || r.Failed+r.NotBoolean+r.Malformed > 0 || r.True+r.False != 200 {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			got, err := vm.Call("shown")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Join(want, "\n"), got[0]); diff != "" {
+				t.Fatal(diff)
+			}
+		}
+	}
+	f(message, fmt.Sprintf("_type=%d", message), []member{
+		{varintField(nil, 1, 5), "host=5", "host=0"},
+		{varintField(nil, 2, 1), "flag=true", "flag=false"},
+		{varintField(nil, 3, 3), "state=3", "state=0"},
+		{binary.LittleEndian.AppendUint64([]byte{4<<3 | 1}, math.Float64bits(0.25)), "load=0.25", "load=0"},
+		{bytesField(nil, 5, "out"), `output="out"`, `output=""`},
+		{varintField(nil, 6, 0), "notify=false", ""},
+		{bytesField(nil, 7, ""), `period=""`, ""},
+		{varintField(varintField(nil, 8, 7), 8, 8), "numbers={1=7 2=8}", "numbers={}"},
+		{bytesField(nil, 20, string(message5)), `tags={1={id=0 name="five"}}`, "tags={}"},
+		{bytesField(nil, 21, string(message5)), `tag={id=0 name="five"}`, `tag={id=0 name=""}`},
+		{nil, `raw="not_implemented"`, `raw="not_implemented"`},
+	}, func(members []member, given uint) (b []byte) {
+		for i, m := range members {
+			if given>>i&1 != 0 {
+				b = append(b, m.payload...)
+			}
+		}
+		return b
+	})
+	f(plain, "flag=true small=-2 load=1 big=-1 output=\"\" category=1 element=14 "+fmt.Sprintf("_type=%d", plain), []member{
+		{nil, "state=0", ""}, {nil, "host=5", ""}, {nil, "time=9", ""}, {nil, `note="n"`, ""},
+	}, func(_ []member, given uint) []byte {
+		one := func(i int, set, absent string) string {
+			if given>>i&1 != 0 {
+				return set
+			}
+			return absent
+		}
+		return plainPayload(-int32(1-given&1), uint32(given>>1&1*5), int64(given>>2&1*9), "1", "", one(3, "n", ""))
+	})
 }
 
 func TestDispatchBadRecords(t *testing.T) {

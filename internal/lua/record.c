@@ -30,6 +30,8 @@ struct weir_format {
   int keys;      // registry reference: array of names, constants first
   int metatable; // registry reference: of read-only records
   int build, deliver; // registry references: see compile; 0 before it was tried, LUA_NOREF when there are none
+  int passed;         // how many of the fields these functions take
+  uint8_t *sent;      // for each field, whether a record had it: only those are passed
   double *constant;
   field *field;
   uint16_t *by_number; // field + 1 by protobuf number
@@ -50,6 +52,7 @@ typedef struct {
 void weir_free_formats(weir_vm *vm) {
   for (int i = 0; i < vm->format_count; i++) {
     free(vm->formats[i]->constant);
+    free(vm->formats[i]->sent);
     free(vm->formats[i]->field);
     free(vm->formats[i]->by_number);
     free(vm->formats[i]);
@@ -395,15 +398,33 @@ static inline void push_field(lua_State *L, const field *d, const slot *s, int d
   lua_pushnumber(L, (double)s->i);
 }
 
+// What stands in a constructor for a member that is not passed to it: "" for none. NULL when it is passed in any case.
+static const char *unsent(const weir_format *f, const field *d) {
+  if (!f->protobuf || (d->flags & OPTIONAL)) return "";
+  if (d->flags & REPEATED) return NULL; // a table of its own for each record
+  switch (d->kind) {
+  case K_BOOL:
+    return "false";
+  case K_STRING:
+    return "\"\"";
+  case K_MESSAGE:
+  case K_OPAQUE:
+    return NULL;
+  }
+  return "0";
+}
+
 // Makes two Lua functions of a format. One builds a table of the values of the members, the other
 // builds it and hands it to a function: with a constructor LuaJIT copies a table that has all keys,
-// and a table that the function does not keep it need not make at all.
+// and a table that the function does not keep it need not make at all. Members that no record had
+// so far, often half of them, are constants: they are passed when one has them, with other functions.
 static void compile(lua_State *L, weir_format *f) {
   weir_buffer parameters = {0}, members = {0}, all = {0};
   char text[64];
-  int top = lua_gettop(L), usable = f->shown > 0 && f->shown <= MAX_PARAMETERS;
+  int top = lua_gettop(L), usable = f->shown > 0;
   lua_rawgeti(L, LUA_REGISTRYINDEX, f->keys);
-  for (int i = 0, k = 0; i < f->constants + f->fields; i++) {
+  f->passed = 0;
+  for (int i = 0; i < f->constants + f->fields; i++) {
     const field *d = i < f->constants ? NULL : &f->field[i - f->constants];
     if (d && d->flags & HIDDEN) continue;
     lua_rawgeti(L, top + 1, i + 1);
@@ -412,20 +433,30 @@ static void compile(lua_State *L, weir_format *f) {
     lua_pop(L, 1); // keys has it
     for (size_t j = 0; j < n; j++)
       if (!isalnum((unsigned char)name[j]) && name[j] != '_') usable = 0;
+    int sent = d && f->sent[i - f->constants];
+    const char *constant = !d || sent ? NULL : unsent(f, d);
+    if (d && !sent && !constant[0]) continue;
     weir_put(&members, "[\"", 2);
     weir_put(&members, name, n);
-    if (d) {
-      weir_put(&parameters, text, (size_t)snprintf(text, sizeof text, "%sa%d", k ? "," : "", k));
-      weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=a%d,", k++));
-    } else weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%.17g,", f->constant[i]));
+    if (!d) weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%.17g,", f->constant[i]));
+    else if (sent) {
+      weir_put(&parameters, text, (size_t)snprintf(text, sizeof text, "%sa%d", f->passed ? "," : "", f->passed));
+      weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=a%d,", f->passed++));
+    } else weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%s,", constant));
+  }
+  if (f->build) {
+    luaL_unref(L, LUA_REGISTRYINDEX, f->build);
+    luaL_unref(L, LUA_REGISTRYINDEX, f->deliver);
   }
   f->build = f->deliver = LUA_NOREF;
-  if (usable) {
+  if (usable && f->passed <= MAX_PARAMETERS) {
+    const char *comma = f->passed ? "," : "";
     weir_put(&all, "return function(", 16);
     weir_put(&all, parameters.p, parameters.len);
     weir_put(&all, ") return {", 10);
     weir_put(&all, members.p, members.len);
-    weir_put(&all, "} end, function(f,", 18);
+    weir_put(&all, "} end, function(f", 17);
+    weir_put(&all, comma, strlen(comma));
     weir_put(&all, parameters.p, parameters.len);
     weir_put(&all, ") return f({", 12);
     weir_put(&all, members.p, members.len);
@@ -442,10 +473,18 @@ static void compile(lua_State *L, weir_format *f) {
   lua_settop(L, top);
 }
 
+// Makes the functions anew when a record has members that none had before.
+static inline void prepare(lua_State *L, weir_format *f, const slot *slots) {
+  int anew = !f->build;
+  for (int i = 0; i < f->fields; i++)
+    if (slots[i].present > f->sent[i]) f->sent[i] = anew = 1;
+  if (anew) compile(L, f);
+}
+
 static void push_values(lua_State *L, const weir_format *f, const slot *slots, int depth) {
-  luaL_checkstack(L, f->shown + 12, "record with too many members");
+  luaL_checkstack(L, f->passed + 12, "record with too many members");
   for (int i = 0; i < f->fields; i++) {
-    if (f->field[i].flags & HIDDEN) continue;
+    if (!f->sent[i] || (f->field[i].flags & HIDDEN)) continue;
     if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], depth);
     else lua_pushnil(L);
   }
@@ -501,19 +540,21 @@ int weir_is_record(lua_State *L, int i, uint32_t *type, const uint8_t **p, size_
 // Returns 0 when the payload does not fit; given is set when the function is called.
 int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only, int64_t *given) {
   slot slots[MAX_FIELDS];
-  if (!read_only && !f->deliver) compile(L, f);
-  if (read_only || f->deliver == LUA_NOREF || !lua_isfunction(L, -1)) {
-    if (!weir_push_record(L, f, p, n, read_only)) return 0;
-    ++*given;
-    lua_call(L, 1, 1);
-    return 1;
+  if (!read_only && lua_isfunction(L, -1)) {
+    if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
+    prepare(L, f, slots);
+    if (f->deliver != LUA_NOREF) {
+      lua_rawgeti(L, LUA_REGISTRYINDEX, f->deliver);
+      lua_insert(L, -2);
+      push_values(L, f, slots, 0);
+      ++*given;
+      lua_call(L, f->passed + 1, 1);
+      return 1;
+    }
   }
-  if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, f->deliver);
-  lua_insert(L, -2);
-  push_values(L, f, slots, 0);
+  if (!weir_push_record(L, f, p, n, read_only)) return 0;
   ++*given;
-  lua_call(L, f->shown + 1, 1);
+  lua_call(L, 1, 1);
   return 1;
 }
 
@@ -523,11 +564,11 @@ int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, i
   if (!read_only) {
     slot slots[MAX_FIELDS];
     if (!scan(f, p, n, slots)) return 0;
-    if (!f->build) compile(L, f);
+    prepare(L, f, slots);
     if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->build);
     push_values(L, f, slots, 0);
-    lua_call(L, f->shown, 1);
+    lua_call(L, f->passed, 1);
     return 1;
   }
   record *r = lua_newuserdata(L, record_size(f, n));
@@ -662,8 +703,9 @@ void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r) {
     f->numbers = weir_u32(r);
     f->constant = calloc((size_t)f->constants + 1, sizeof *f->constant);
     f->field = calloc((size_t)f->fields + 1, sizeof *f->field);
+    f->sent = calloc((size_t)f->fields + 1, 1);
     f->by_number = calloc((size_t)f->numbers + 1, sizeof *f->by_number);
-    if (!f->constant || !f->field || !f->by_number) abort();
+    if (!f->constant || !f->field || !f->sent || !f->by_number) abort();
     lua_createtable(L, f->constants + f->fields, 0);
     int keys = lua_gettop(L);
     lua_createtable(L, 0, f->constants + f->fields);
@@ -690,6 +732,7 @@ void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r) {
       d->absent = (uint8_t)weir_u32(r);
       uint32_t message = weir_u32(r);
       if (d->kind == K_MESSAGE) d->message = all[base + (int)message];
+      f->sent[i - f->constants] = n && !unsent(f, d);
       if (f->protobuf && d->number < f->numbers) f->by_number[d->number] = (uint16_t)(i - f->constants + 1);
       if (n) f->shown++;
     }
