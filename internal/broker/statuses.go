@@ -216,18 +216,17 @@ func (s *statuses) read(record []byte) event.Event {
 	return event.Event{Type: event.Type(binary.NativeEndian.Uint32(record)), Payload: record[statusHead : statusHead+size : statusHead+size]}
 }
 
-// Expect says that a batch is about to be given to Update event by event. It looks at the places of the services
-// whose statuses are among its first events, all of them at once: in a large installation each is in memory
+// Expect says that events are about to be given to Update one by one. It looks at the places of the services
+// whose statuses are among them, all of them at once: in a large installation each is in memory
 // that the processor has to wait for, and waiting for many together takes little longer than for one.
-func (c *Cache) Expect(batch []byte, events int) {
+func (c *Cache) Expect(events []event.Event) {
 	s := &c.ofServices
 	if len(s.table) == 0 {
 		return
 	}
 	s.expected = s.expected[:0]
-	it := event.NewIterator(batch)
-	for ; events > 0 && it.Next(); events-- {
-		if e := &it.Event; e.Type == pbServiceStatus || e.Type == legacyServiceStatus {
+	for i := range events {
+		if e := &events[i]; e.Type == pbServiceStatus || e.Type == legacyServiceStatus {
 			s.expected = append(s.expected, uint32(s.first(serviceOf(e))))
 		}
 	}
