@@ -23,8 +23,9 @@ import (
 const QueuePrefix = "connector."
 
 const (
-	ackRetry  = time.Second     // after a position could not be stored
-	logPeriod = 1 * time.Minute // of the limit of the same warning
+	ackDelay  = 20 * time.Millisecond // of a position that makes no room the script needs
+	ackRetry  = time.Second           // after a position could not be stored
+	logPeriod = 1 * time.Minute       // of the limit of the same warning
 )
 
 // Connector is the daemon half: it feeds one script from its position in the stream.
@@ -238,6 +239,7 @@ func (c *Connector) OnExit(e *script.Exit) {
 // store stores the position whenever the script acknowledges.
 func (c *Connector) store() {
 	for range c.wake {
+		c.linger()
 		for !c.settle() {
 			select {
 			case <-c.ctx.Done():
@@ -246,6 +248,33 @@ func (c *Connector) store() {
 			}
 		}
 	}
+}
+
+// linger waits a little while the script has enough to do without the room that a stored position
+// makes: to store one takes the server of the stream as long as a script takes for hundreds of events.
+func (c *Connector) linger() {
+	var timer <-chan time.Time
+	for c.busy() {
+		if timer == nil {
+			timer = time.After(ackDelay)
+		}
+		select {
+		case _, ok := <-c.wake:
+			if !ok {
+				return
+			}
+		case <-timer:
+			return
+		}
+	}
+}
+
+// busy reports whether the script has more than a third of what it may have before it.
+func (c *Connector) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	acked, taken := c.acked.Load(), c.taken.Load()
+	return taken > acked && taken-acked > uint64(c.queue/3)
 }
 
 // settle stores what is acknowledged, and what was set aside right behind it, and reports whether it could.
