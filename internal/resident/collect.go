@@ -18,8 +18,9 @@ const (
 func Collect(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
-	var heap heap
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(samples)
+	heap := heap{allocated: samples[0].Value.Uint64()} // by the start, which is over
 	for {
 		select {
 		case <-tick.C:
@@ -29,6 +30,7 @@ func Collect(ctx context.Context) {
 		metrics.Read(samples)
 		if heap.collect(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
 			debug.FreeOSMemory()
+			Trim() // the collection has looked at tables of the whole program
 		}
 	}
 }
