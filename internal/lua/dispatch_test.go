@@ -413,6 +413,50 @@ func TestDispatchMembers(t *testing.T) {
 	})
 }
 
+// A finalizer may run while the values of a record are pushed, and get a record of the same type with more members.
+func TestDispatchFinalizer(t *testing.T) {
+	const wide, members = 77, 100
+	format := RecordFormat{Name: "wide", Protobuf: true, Fields: []Field{{Name: "text", Number: 1, Kind: KindString}}}
+	for n := 2; n < 2+members; n++ {
+		format.Fields = append(format.Fields, Field{Name: fmt.Sprint("m", n), Number: n, Kind: KindInt32})
+	}
+	vm := records(t, Options{})
+	if err := vm.DefineRecord(wide, format); err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	vm.SetGlobal("make", Function(func(c *Call) (int, error) {
+		c.PushRecord(wide, varintField(nil, 2+made%members, 5), false)
+		made++
+		return 1, nil
+	}))
+	eval(t, vm, `
+		local function arm()
+			local p = newproxy(true)
+			getmetatable(p).__gc = function() assert(make()) arm() end
+		end
+		for i = 1, 20 do arm() end
+		function write(d)
+			for k, v in pairs(d) do
+				if v ~= 0 and k ~= "text" then error(k .. " is " .. tostring(v)) end
+			end
+			return #d.text > 8
+		end`)
+	for round := range 20 {
+		var batch []byte
+		for i := range 2000 {
+			batch = appendRecord(batch, wide, bytesField(nil, 1, fmt.Sprintf("text %d of %d", i, round)))
+		}
+		r, err := vm.Dispatch(batch, DispatchOptions{Handler: "write", Messages: 1})
+		if err != nil || r.True != 2000 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if made < members {
+		t.Errorf("finalizers ran %d times", made)
+	}
+}
+
 func TestDispatchBadRecords(t *testing.T) {
 	vm := records(t, Options{})
 	eval(t, vm, "function write() return true end")

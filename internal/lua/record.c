@@ -450,14 +450,13 @@ static void compile(lua_State *L, weir_format *f) {
   }
   f->build = f->deliver = LUA_NOREF;
   if (usable && f->passed <= MAX_PARAMETERS) {
-    const char *comma = f->passed ? "," : "";
     weir_put(&all, "return function(", 16);
     weir_put(&all, parameters.p, parameters.len);
     weir_put(&all, ") return {", 10);
     weir_put(&all, members.p, members.len);
-    weir_put(&all, "} end, function(f", 17);
-    weir_put(&all, comma, strlen(comma));
+    weir_put(&all, "} end, function(", 16);
     weir_put(&all, parameters.p, parameters.len);
+    weir_put(&all, f->passed ? ",f" : "f", f->passed ? 2 : 1);
     weir_put(&all, ") return f({", 12);
     weir_put(&all, members.p, members.len);
     weir_put(&all, "}) end", 6);
@@ -481,13 +480,21 @@ static inline void prepare(lua_State *L, weir_format *f, const slot *slots) {
   if (anew) compile(L, f);
 }
 
-static void push_values(lua_State *L, const weir_format *f, const slot *slots, int depth) {
-  luaL_checkstack(L, f->passed + 12, "record with too many members");
-  for (int i = 0; i < f->fields; i++) {
-    if (!f->sent[i] || (f->field[i].flags & HIDDEN)) continue;
-    if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], depth);
-    else lua_pushnil(L);
-  }
+// Pushes one of the two functions of a format and the values it takes, and returns how many these are.
+static int push_call(lua_State *L, const weir_format *f, const slot *slots, const int *function) {
+  int top = lua_gettop(L), passed;
+  luaL_checkstack(L, f->shown + 12, "record with too many members");
+  do {
+    lua_settop(L, top);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, *function);
+    passed = f->passed;
+    for (int i = 0; i < f->fields; i++) {
+      if (!f->sent[i] || (f->field[i].flags & HIDDEN)) continue;
+      if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], 0);
+      else lua_pushnil(L);
+    }
+  } while (passed != f->passed); // a finalizer of the script has got a record with more members meanwhile
+  return passed;
 }
 
 static int push_table(lua_State *L, const weir_format *f, const slot *slots, int depth) {
@@ -544,11 +551,11 @@ int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t
     if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
     prepare(L, f, slots);
     if (f->deliver != LUA_NOREF) {
-      lua_rawgeti(L, LUA_REGISTRYINDEX, f->deliver);
-      lua_insert(L, -2);
-      push_values(L, f, slots, 0);
+      int handler = lua_gettop(L), passed = push_call(L, f, slots, &f->deliver);
+      lua_pushvalue(L, handler);
       ++*given;
-      lua_call(L, f->passed + 1, 1);
+      lua_call(L, passed + 1, 1);
+      lua_replace(L, handler);
       return 1;
     }
   }
@@ -566,9 +573,7 @@ int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, i
     if (!scan(f, p, n, slots)) return 0;
     prepare(L, f, slots);
     if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, f->build);
-    push_values(L, f, slots, 0);
-    lua_call(L, f->passed, 1);
+    lua_call(L, push_call(L, f, slots, &f->build), 1);
     return 1;
   }
   record *r = lua_newuserdata(L, record_size(f, n));
