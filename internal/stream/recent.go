@@ -1,7 +1,7 @@
 package stream
 
 // recentBytes is how much of the newest events stays in memory.
-const recentBytes = 8 << 20
+const recentBytes = 16 << 20
 
 // recent are the newest messages without gaps. A consumer that keeps up with the
 // stream takes events from here and asks the server for nothing; all consumers
