@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/weirhq/weir/timeseries"
 )
 
@@ -72,10 +74,7 @@ func (c *catalog) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.path+".new", text, 0o640); err != nil {
-		return err
-	}
-	return os.Rename(c.path+".new", c.path)
+	return renameio.WriteFile(c.path, text, 0o640, renameio.WithTempDir(filepath.Dir(c.path)))
 }
 
 // load reads the file; schemas that are not valid are left out and are the error. A

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // memory is the file that lets a restart decode at once: exporters send their templates every few
@@ -53,28 +55,11 @@ func (d *Decoder) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot save the templates of flows: %w", err)
 	}
-	if err := replace(path, text); err != nil {
+	if err := renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("cannot save the templates of flows: %w", err)
 	}
 	d.changed = false
 	return nil
-}
-
-// replace writes a file beside path and puts it in its place when it is on the disk.
-func replace(path string, text []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		os.Remove(file.Name())
-	}
-	return err
 }
 
 // Load reads what Save wrote. A file that is damaged is put aside under another name, which the error names;

@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 const (
@@ -102,7 +104,7 @@ func (f *Flows) save(path string) error {
 		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}
 	if err == nil {
-		err = replace(path, binary.BigEndian.AppendUint32(text.Bytes(), crc32.ChecksumIEEE(text.Bytes())))
+		err = renameio.WriteFile(path, binary.BigEndian.AppendUint32(text.Bytes(), crc32.ChecksumIEEE(text.Bytes())), 0o600, renameio.WithTempDir(filepath.Dir(path)))
 	}
 	f.merging.Lock()
 	defer f.merging.Unlock()
@@ -215,21 +217,4 @@ func (f *Flows) restart(saved *savedWindows) {
 			})
 		}
 	}
-}
-
-// replace writes a file in one step.
-func replace(path string, text []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name()) // what is left of it helps nobody
-	}
-	return err
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // sample is what a counter was when it was asked last, and the rate that came of it.
@@ -218,7 +220,7 @@ func (c *counters) save() error {
 		err = os.MkdirAll(filepath.Dir(c.path), 0o755)
 	}
 	if err == nil {
-		err = replace(c.path, text)
+		err = renameio.WriteFile(c.path, text, 0o600, renameio.WithTempDir(filepath.Dir(c.path)))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep the counters: %w", err)
@@ -248,24 +250,4 @@ func (d *device) save(now time.Time) savedDevice {
 		one[int64(interval/time.Second)] = to
 	}
 	return one
-}
-
-// replace writes a file in one step.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // what is left of it helps nobody
-	}
-	return err
 }
