@@ -101,6 +101,9 @@ func (tr *trial) noted(name string) []string {
 		return nil // nothing yet
 	}
 	whole := text[:strings.LastIndexByte(string(text), '\n')+1]
+	if len(whole) == 0 {
+		return nil // the file was made, or a line is being written
+	}
 	return strings.Split(strings.TrimSuffix(string(whole), "\n"), "\n")
 }
 

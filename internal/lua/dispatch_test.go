@@ -457,6 +457,27 @@ func TestDispatchFinalizer(t *testing.T) {
 	}
 }
 
+// A recursion without end is reported with the line where it is, also when LuaJIT has compiled it.
+func TestDispatchRecursion(t *testing.T) {
+	vm := records(t, Options{})
+	if _, err := vm.DoString("=deep", "function write(d)\n  local function f() return 1 + f() end\n  f()\nend"); err != nil {
+		t.Fatal(err)
+	}
+	var batch []byte
+	for i := range 100 {
+		batch = appendRecord(batch, message, bytesField(nil, 5, fmt.Sprintf("text %d", i)))
+	}
+	r, err := vm.Dispatch(batch, DispatchOptions{Handler: "write", Messages: 100})
+	if err != nil || len(r.Errors) != 100 {
+		t.Fatalf("%d errors, %v", len(r.Errors), err)
+	}
+	for i, e := range r.Errors {
+		if e.Err.File != "deep" || e.Err.Line != 2 || !strings.Contains(e.Err.Message, "stack overflow") {
+			t.Fatalf("record %d: %s:%d: %s", i, e.Err.File, e.Err.Line, e.Err.Message)
+		}
+	}
+}
+
 func TestDispatchBadRecords(t *testing.T) {
 	vm := records(t, Options{})
 	eval(t, vm, "function write() return true end")

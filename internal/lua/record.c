@@ -454,9 +454,9 @@ static void compile(lua_State *L, weir_format *f) {
     weir_put(&all, parameters.p, parameters.len);
     weir_put(&all, ") return {", 10);
     weir_put(&all, members.p, members.len);
-    weir_put(&all, "} end, function(", 16);
+    weir_put(&all, "} end, function(f", 17);
+    weir_put(&all, ",", f->passed > 0);
     weir_put(&all, parameters.p, parameters.len);
-    weir_put(&all, f->passed ? ",f" : "f", f->passed ? 2 : 1);
     weir_put(&all, ") return f({", 12);
     weir_put(&all, members.p, members.len);
     weir_put(&all, "}) end", 6);
@@ -480,21 +480,26 @@ static inline void prepare(lua_State *L, weir_format *f, const slot *slots) {
   if (anew) compile(L, f);
 }
 
-// Pushes one of the two functions of a format and the values it takes, and returns how many these are.
-static int push_call(lua_State *L, const weir_format *f, const slot *slots, const int *function) {
-  int top = lua_gettop(L), passed;
-  luaL_checkstack(L, f->shown + 12, "record with too many members");
-  do {
-    lua_settop(L, top);
+// Pushes one of the two functions of a format and the values it takes; handler is 1 when it also takes the function on
+// top of the stack, before them. Returns how many arguments these are. The function takes
+// the place of the handler, which so is on the stack once: with another value below it, code that LuaJIT has compiled
+// found the end of the stack elsewhere, and the error of a recursion without end named another line.
+static int push_call(lua_State *L, const weir_format *f, const slot *slots, const int *function, int handler) {
+  luaL_checkstack(L, f->passed + 12, "record with too many members");
+  for (;;) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, *function);
-    passed = f->passed;
+    lua_insert(L, -1 - handler);
+    int top = lua_gettop(L), passed = f->passed;
     for (int i = 0; i < f->fields; i++) {
       if (!f->sent[i] || (f->field[i].flags & HIDDEN)) continue;
       if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], 0);
       else lua_pushnil(L);
     }
-  } while (passed != f->passed); // a finalizer of the script has got a record with more members meanwhile
-  return passed;
+    if (passed == f->passed) return passed + handler;
+    lua_settop(L, top); // a finalizer of the script has got a record with more members meanwhile
+    lua_remove(L, -1 - handler);
+    luaL_checkstack(L, f->passed + 12, "record with too many members");
+  }
 }
 
 static int push_table(lua_State *L, const weir_format *f, const slot *slots, int depth) {
@@ -551,11 +556,9 @@ int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t
     if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
     prepare(L, f, slots);
     if (f->deliver != LUA_NOREF) {
-      int handler = lua_gettop(L), passed = push_call(L, f, slots, &f->deliver);
-      lua_pushvalue(L, handler);
+      int arguments = push_call(L, f, slots, &f->deliver, 1);
       ++*given;
-      lua_call(L, passed + 1, 1);
-      lua_replace(L, handler);
+      lua_call(L, arguments, 1);
       return 1;
     }
   }
@@ -573,7 +576,7 @@ int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, i
     if (!scan(f, p, n, slots)) return 0;
     prepare(L, f, slots);
     if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
-    lua_call(L, push_call(L, f, slots, &f->build), 1);
+    lua_call(L, push_call(L, f, slots, &f->build, 0), 1);
     return 1;
   }
   record *r = lua_newuserdata(L, record_size(f, n));
