@@ -72,14 +72,22 @@ func computed(pid int) time.Duration {
 	return time.Duration(ns)
 }
 
+// threads are the numbers of pid's threads, none when it is gone.
+func threads(pid int) []int {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	numbers := make([]int, 0, len(entries))
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
 // waited is for how long the threads of pid, one by one, could run and had to wait for a processor.
 func waited(pid int) (sum time.Duration) {
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		return 0
-	}
-	for _, thread := range threads {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, thread.Name()))
+	for _, thread := range threads(pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, thread))
 		if fields := bytes.Fields(text); err == nil && len(fields) > 1 {
 			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
 			sum += time.Duration(ns)
@@ -88,14 +96,22 @@ func waited(pid int) (sum time.Duration) {
 	return sum
 }
 
-// nice raises the nice value of pid's group above that of this process. That cannot be refused,
-// and lowering it again can, so errors mean nothing.
+// nice raises the nice value of pid's group above that of this process. At niceMost steps pid computes only while a
+// processor has nothing else to do: under the nice value alone it keeps a processor for some milliseconds
+// when a process beside it has to run, and one with many short turns, such as a script that is fed by this process, waits
+// through each of them. Neither can be refused, and going back can, so errors mean nothing.
 func nice(pid, step int) {
 	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {
 		return
 	}
 	_ = unix.Setpriority(unix.PRIO_PGRP, pid, min(19, 20-own+step))
+	if step < niceMost {
+		return
+	}
+	for _, thread := range threads(pid) {
+		_ = unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE, Nice: 19}, 0)
+	}
 }
 
 // sizes adds up fields of /proc/PID/status that are sizes. It returns bytes, 0 when there is no

@@ -44,5 +44,39 @@ func TestPriority(t *testing.T) {
 	if better, worse := p.legacy(false), p.legacy(true); better >= worse {
 		t.Errorf("one that did nothing leaves %d steps, one that died again %d", better, worse)
 	}
+	for step, want := range map[int]uint32{niceMost - 1: unix.SCHED_NORMAL, niceMost: unix.SCHED_IDLE} {
+		p := supervise(t, probeSpec("", Budget{}), nil)
+		running := next(t, p.ready)
+		running.inherit(step)
+		if got := policy(t, running.child.pid); got != unix.SCHED_NORMAL {
+			t.Errorf("a process that begins after %d steps has policy %d", step, got)
+		}
+		running.nice = step - niceStep
+		running.giveWay("a test")
+		if got := policy(t, running.child.pid); got != want {
+			t.Errorf("after %d steps the policy is %d, not %d", step, got, want)
+		}
+		p.stop()
+	}
 	s.stop()
+}
+
+// policy is how the kernel schedules the threads of a process, the same for each.
+func policy(t *testing.T, pid int) uint32 {
+	t.Helper()
+	found := make(map[uint32]bool)
+	for _, thread := range threads(pid) {
+		attributes, err := unix.SchedGetAttr(thread, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[attributes.Policy] = true
+	}
+	if len(found) != 1 {
+		t.Fatalf("policies of the threads of a process: %v", found)
+	}
+	for p := range found {
+		return p
+	}
+	return 0
 }

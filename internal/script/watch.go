@@ -17,7 +17,8 @@ const (
 // between two looks, make the process give way to others by niceStep each time, up to niceMost, and so do
 // processes that die one after the other: a script that is broken must not take the
 // processors from those beside it. What counts is what a call used, not how long it took: one that
-// waits, or gets too little, is not to blame. Loading, which may be long, does not count.
+// waits, or gets too little, is not to blame. Loading, which may be long, does not count. At niceMost the process gets only
+// what nobody else wants; the one after it begins one step above that, so that it loads on a busy machine too.
 const (
 	longCall   = 20 * time.Millisecond
 	manyErrors = 10
@@ -161,7 +162,7 @@ func (p *Process) giveWay(why string) {
 	}
 }
 
-// inherit lets the process begin with the priority of one before it.
+// inherit lets the process begin with the priority of one before it, at least with a share.
 func (p *Process) inherit(step int) {
 	if step == 0 {
 		return
@@ -169,7 +170,7 @@ func (p *Process) inherit(step int) {
 	p.mu.Lock()
 	p.nice = step
 	p.mu.Unlock()
-	p.child.nice(step)
+	p.child.nice(min(step, niceMost-1))
 }
 
 // legacy is the priority the next process of the script begins with. again says that this one
