@@ -27,13 +27,12 @@ type child struct {
 	conn     net.Conn
 	area     area // nil where there is none
 	pid      int
-	kill     func()               // the process and those it started; harmless when they are gone
-	memory   func() int64         // resident bytes of its own, 0 when unknown
-	computed func() time.Duration // processor time of the thread that makes the calls
-	waited   func() time.Duration // for a processor, all threads together
-	nice     func(step int)       // gives it, and what it started, less of the processors than others by so many steps
-	limit    func()               // lets the kernel keep it within its budget from now on
-	ended    chan status          // receives one status when the process is gone and its output read
+	kill     func()                                  // the process and those it started; harmless when they are gone
+	memory   func() int64                            // resident bytes of its own, 0 when unknown
+	schedule func() (computed, waited time.Duration) // of the thread that makes the calls: on a processor, and for one
+	nice     func(step int)                          // gives it, and what it started, less of the processors than others by so many steps
+	limit    func()                                  // lets the kernel keep it within its budget from now on
+	ended    chan status                             // receives one status when the process is gone and its output read
 }
 
 // status is how a process ended.
@@ -130,8 +129,7 @@ func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(str
 		}
 	}
 	c.memory = residentMemory(c.pid)
-	c.computed = func() time.Duration { return computed(c.pid) }
-	c.waited = func() time.Duration { return waited(c.pid) }
+	c.schedule = func() (computed, waited time.Duration) { return schedule(c.pid) }
 	c.nice = func(step int) { nice(c.pid, step) }
 	c.limit = func() { limit(c.pid, spec.Budget) }
 	started <- nil

@@ -61,42 +61,21 @@ func residentMemory(pid int) func() int64 {
 	return func() int64 { return sizes(pid, "RssAnon:", "RssShmem:") }
 }
 
-// computed is the processor time that the first thread of pid has used.
-func computed(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, pid))
-	if err != nil {
-		return 0
+// schedule says how long the first thread of pid has had a processor, and has been able to run and waited for one.
+// What stands below /proc/PID/task is not read: while names of it are in the kernel's cache, a thread of low priority that ends has
+// to remove its own, and whoever collects the process spins until it got the processor to do so.
+func schedule(pid int) (computed, waited time.Duration) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	fields := bytes.Fields(text)
+	if err != nil || len(fields) < 2 {
+		return 0, 0
 	}
-	first, _, _ := bytes.Cut(text, []byte(" "))
-	ns, _ := strconv.ParseInt(string(first), 10, 64)
-	return time.Duration(ns)
+	on, _ := strconv.ParseInt(string(fields[0]), 10, 64)
+	off, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+	return time.Duration(on), time.Duration(off)
 }
 
-// threads are the numbers of pid's threads, none when it is gone.
-func threads(pid int) []int {
-	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	numbers := make([]int, 0, len(entries))
-	for _, e := range entries {
-		if n, err := strconv.Atoi(e.Name()); err == nil {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers
-}
-
-// waited is for how long the threads of pid, one by one, could run and had to wait for a processor.
-func waited(pid int) (sum time.Duration) {
-	for _, thread := range threads(pid) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, thread))
-		if fields := bytes.Fields(text); err == nil && len(fields) > 1 {
-			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-			sum += time.Duration(ns)
-		}
-	}
-	return sum
-}
-
-// nice raises the nice value of pid's group above that of this process. At niceMost steps pid computes only while a
+// nice raises the nice value of pid's group above that of this process. At niceMost steps the first thread of pid, which makes the calls, computes only while a
 // processor has nothing else to do: under the nice value alone it keeps a processor for some milliseconds
 // when a process beside it has to run, and one with many short turns, such as a script that is fed by this process, waits
 // through each of them. Neither can be refused, and going back can, so errors mean nothing.
@@ -106,11 +85,8 @@ func nice(pid, step int) {
 		return
 	}
 	_ = unix.Setpriority(unix.PRIO_PGRP, pid, min(19, 20-own+step))
-	if step < niceMost {
-		return
-	}
-	for _, thread := range threads(pid) {
-		_ = unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE, Nice: 19}, 0)
+	if step >= niceMost {
+		_ = unix.SchedSetAttr(pid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE, Nice: 19}, 0)
 	}
 }
 

@@ -24,10 +24,8 @@ func limit(int, Budget) {}
 
 func residentMemory(int) func() int64 { return func() int64 { return 0 } }
 
-func waited(int) time.Duration { return 0 }
-
 // Priorities stay as they are here.
-func computed(int) time.Duration { return 0 }
+func schedule(int) (computed, waited time.Duration) { return 0, 0 }
 
 func nice(int, int) {}
 

@@ -61,22 +61,12 @@ func TestPriority(t *testing.T) {
 	s.stop()
 }
 
-// policy is how the kernel schedules the threads of a process, the same for each.
+// policy is how the kernel schedules the first thread of a process.
 func policy(t *testing.T, pid int) uint32 {
 	t.Helper()
-	found := make(map[uint32]bool)
-	for _, thread := range threads(pid) {
-		attributes, err := unix.SchedGetAttr(thread, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found[attributes.Policy] = true
+	attributes, err := unix.SchedGetAttr(pid, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(found) != 1 {
-		t.Fatalf("policies of the threads of a process: %v", found)
-	}
-	for p := range found {
-		return p
-	}
-	return 0
+	return attributes.Policy
 }

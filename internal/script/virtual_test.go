@@ -13,7 +13,7 @@ import (
 func inProcess(host func() Host) starter {
 	return func(Spec, func(stream, text string)) (*child, error) {
 		ours, theirs := net.Pipe()
-		c := &child{conn: ours, memory: func() int64 { return 0 }, limit: func() {}, computed: func() time.Duration { return 0 }, waited: func() time.Duration { return 0 }, nice: func(int) {}, ended: make(chan status, 1)}
+		c := &child{conn: ours, memory: func() int64 { return 0 }, limit: func() {}, schedule: func() (time.Duration, time.Duration) { return 0, 0 }, nice: func(int) {}, ended: make(chan status, 1)}
 		var once sync.Once
 		end := func(s status) {
 			once.Do(func() {

@@ -95,15 +95,15 @@ type quiet struct {
 }
 
 // silent is for how long p has given no sign of life though it could have: while it waits for a processor that others
-// have, it cannot. No more than three quarters of the time are forgiven so: a process of many threads that compute
-// waits for itself.
+// have, it cannot. No more than three quarters of the time are forgiven so: what the first thread waits for may be
+// other threads of the process that compute.
 func (p *Process) silent(now time.Time, limit time.Duration) time.Duration {
 	heard := p.heard.Load()
 	silent := now.Sub(time.Unix(0, heard))
 	if silent < limit/4 {
 		return silent
 	}
-	waited := p.child.waited()
+	_, waited := p.child.schedule()
 	if p.quiet.since != heard {
 		p.quiet = quiet{heard, waited}
 	}
@@ -117,9 +117,9 @@ func (p *Process) hearPong(q pong) error {
 		defer p.mu.Unlock()
 		return fmt.Errorf("%w: pong %d to ping %d", errFrame, q.Sequence, p.asked)
 	}
-	before, used := p.pong, p.computed
-	p.pong, p.computed = q, p.child.computed()
-	used = p.computed - used
+	computed, _ := p.child.schedule()
+	before, used := p.pong, computed-p.computed
+	p.pong, p.computed = q, computed
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	budget := p.spec.Budget
