@@ -57,7 +57,7 @@ func (p *poller) burst(w *process, list []event.Event) float64 {
 		if time.Now().After(last) {
 			p.t.Fatalf("the healthy connector does not get on: %+v\n%s", passed, w.log())
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -79,7 +79,7 @@ func checkEvents(t *testing.T, first, n int) []event.Event {
 // Hostile connectors beside a healthy one: it gets everything, and each of the others is
 // reported with its place and loses nothing: a good script in its place gets all events.
 func TestHostileConnectors(t *testing.T) {
-	const burst, few = 10_000, 4
+	const burst, few = 30_000, 4
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
@@ -95,18 +95,18 @@ func TestHostileConnectors(t *testing.T) {
 	session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
 	session.send(configuration...)
 	number := 0
-	rate := func(bursts int) float64 { // in the middle one: others use the machine too
+	rate := func(bursts, size int) float64 { // in the middle one: others use the machine too
 		rates := make([]float64, bursts)
 		for i := range rates {
-			list := checkEvents(t, number, burst)
-			number += burst
+			list := checkEvents(t, number, size)
+			number += size
 			rates[i] = session.burst(p, list)
 		}
 		slices.Sort(rates)
 		return rates[bursts/2]
 	}
-	rate(1)
-	alone := rate(9)
+	rate(1, burst)
+	alone := rate(9, burst)
 
 	config := healthy
 	since := make(map[string]int) // number of the first event each gets
@@ -125,10 +125,10 @@ func TestHostileConnectors(t *testing.T) {
 		p.hangup(t, reloads)
 	}
 	add(0, few)
-	rate(1)
-	beside := rate(9)
+	rate(3, burst) // in the first seconds they have not given way yet
+	beside := rate(9, burst)
 	add(few, len(hostile))
-	rate(1)
+	rate(1, burst/3)
 
 	// Each is in the list of scripts, and in the log.
 	var reported string
@@ -160,7 +160,7 @@ func TestHostileConnectors(t *testing.T) {
 			t.Errorf("the log does not say %q of %s", h.want, h.name)
 		}
 	}
-	settled := rate(3)
+	settled := rate(3, burst/3)
 
 	// A good script takes their place, with more time for its calls: all begin at once.
 	writeFile(t, dir, "counter.lua", counter)
@@ -195,7 +195,7 @@ func TestHostileConnectors(t *testing.T) {
 			}
 		}
 	}
-	good := rate(3) // what sharing the machine with so many costs when none is hostile
+	good := rate(3, burst/3) // what sharing the machine with so many costs when none is hostile
 	t.Logf("a healthy connector: %.0f events/s alone, %.0f beside %d that never end a call: %.0f %%; beside %d connectors that get the same events %.0f when those are good and %.0f when they are hostile: %.0f %%",
 		alone, beside, few, 100*beside/alone, len(hostile), good, settled, 100*settled/good)
 	session.stop()
