@@ -201,7 +201,7 @@ func connectorSection(c *Connector) section {
 			doc: "Give events without a member `type` one that is their `_type`, as very old brokers did: for scripts that read it, such as the NDO output."},
 		{name: "queue_size", value: whole{&c.Queue, 1, 10_000_000}, doc: "How many events the script may have got and not acknowledged. Further ones wait on disk."},
 		{name: "call_timeout", value: duration{to: &c.Call, least: 100 * time.Millisecond, max: 24 * time.Hour},
-			doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time and ten seconds, and the events come again."},
+			doc: "How long a call of the script may take before an error is raised in it. Where that is impossible the process is killed after twice the time when the call computes, ten seconds later when it waits, and the events come again."},
 		{name: "memory", value: size{&c.Memory}, doc: "How much memory the script's process may take before it is started again; `0B` means no limit."},
 		{name: "errors", value: whole{&c.Errors, 0, math.MaxInt32}, doc: "How many errors the script may raise in a minute before it is started again; 0 means no limit."},
 		{name: "quarantine", value: whole{&c.Aside, 0, 100_000}, doc: "How many events may be set aside in a row, each of which ended the script's process whenever it got the event alone. With 0 none is, and the script stands before it. An acknowledgement begins a new row."},

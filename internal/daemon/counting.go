@@ -125,10 +125,7 @@ func entries(cfg *config.Config, version string) []monitor.Entry {
 			"App>User": "weir", "App>ProbeID": probeID, "Logging>Logdir": filepath.Join(state, "log"),
 		}
 		maps.Copy(env, m.Env)
-		budget := script.DefaultBudget()
-		budget.Soft = 0 // the script half raises the error, in the callback that takes long
-		budget.Hard = 2*m.Call + killAfter
-		budget.Memory = int64(m.Memory)
+		budget := callBudget(m.Call, int64(m.Memory))
 		entries = append(entries, monitor.Entry{Path: m.Path, Budget: budget, Setup: monitor.Setup{
 			Paths: m.Modules, Env: env, ConfigPath: filepath.Join(state, "config"), DataPath: filepath.Join(state, "data"), Homes: cfg.Flows.Homes,
 			Context: "default", ProbeID: probeID, Version: version, Popen: m.Popen, FFI: m.FFI, Call: int(m.Call / time.Millisecond), Memory: int64(m.Memory) / 4 * 3,
@@ -143,7 +140,7 @@ func InspectMonitors(ctx context.Context, cfg *config.Config, entry int, tried t
 	c := newCounting(cfg, nil, nil, telemetry.NewRegistry(), slog.New(slog.DiscardHandler), "", true)
 	e := entries(cfg, "")[entry]
 	e.Setup.Call = min(e.Setup.Call, int(tried/time.Millisecond))
-	e.Budget.Hard = tried
+	e.Budget.Busy, e.Budget.Hard = 0, tried
 	return monitor.Inspect(ctx, e, c.groups)
 }
 

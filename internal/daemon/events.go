@@ -30,7 +30,6 @@ const (
 	streamPatience = 2 * time.Second
 	scriptPatience = 3 * time.Second // of a connector's last flush
 	bbdoPatience   = time.Second
-	killAfter      = 10 * time.Second // and twice the time of a call, when no error can be raised in it
 )
 
 // events is the event path: from pollers through the stream to connectors, and
@@ -129,10 +128,8 @@ func (e *events) setup(c config.Connector) (connector.Setup, script.Budget) {
 	}
 	setup.Cache = filepath.Join(e.config.Data, "connectors", file+".cache")
 	setup.Quarantine = filepath.Join(e.config.Data, "connectors", setup.Name+".quarantine")
-	budget := script.DefaultBudget()
-	budget.Soft = 0 // the script half raises the error, in the call that takes long
-	budget.Hard = 2*setup.Call + killAfter
-	budget.Memory, budget.Errors = int64(c.Memory), c.Errors
+	budget := callBudget(setup.Call, int64(c.Memory))
+	budget.Errors = c.Errors
 	return setup, budget
 }
 

@@ -4,7 +4,6 @@ import (
 	"github.com/weirhq/weir/internal/bot"
 	"github.com/weirhq/weir/internal/bot/luabot"
 	"github.com/weirhq/weir/internal/config"
-	"github.com/weirhq/weir/internal/script"
 )
 
 // makeLuaBot makes a bot whose jobs are in a script.
@@ -16,10 +15,7 @@ func makeLuaBot(in house, entry config.Collector) (bot.Bot, []part) {
 // LuaCollector is what a collector in a script is made from.
 func LuaCollector(entry config.Collector) luabot.Config {
 	l := entry.Lua
-	budget := script.DefaultBudget()
-	budget.Soft = 0 // the script half raises the error, in the call that takes long
-	budget.Hard = 2*l.Call + killAfter
-	budget.Memory = int64(l.Memory)
+	budget := callBudget(l.Call, int64(l.Memory))
 	return luabot.Config{Protocol: l.Protocol, Budget: budget, Setup: luabot.Setup{
 		Name: entry.Name, Script: l.Script, Options: l.Options, Account: int64(entry.Account), Interval: entry.Interval, Call: l.Call,
 		Memory: int64(l.Memory) / 4 * 3, // the script sees an error before the process is killed

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/weirhq/weir/internal/config"
-	"github.com/weirhq/weir/internal/script"
 	"github.com/weirhq/weir/internal/tsdriver"
 	"github.com/weirhq/weir/timeseries"
 )
@@ -19,10 +18,7 @@ func makeLuaDriver(entry config.Driver, in surroundings) (timeseries.Driver, []p
 // LuaDriver is what a driver in a script is made from.
 func LuaDriver(cfg *config.Config, entry config.Driver) tsdriver.Config {
 	l := entry.Lua
-	budget := script.DefaultBudget()
-	budget.Soft = 0 // the script half raises the error, in the call that takes long
-	budget.Hard = 2*l.Call + killAfter
-	budget.Memory = int64(l.Memory)
+	budget := callBudget(l.Call, int64(l.Memory))
 	preferences := make(map[string]string)
 	for name, v := range l.Preferences {
 		preferences["ntopng.prefs."+strings.TrimPrefix(name, "ntopng.prefs.")] = v

@@ -72,6 +72,8 @@ const (
 	steps
 	huge
 	count
+	compute
+	wait
 )
 
 // spin never returns.
@@ -118,6 +120,13 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 			time.Sleep(time.Millisecond)
 		}
 		return &Error{Message: "interrupted", File: "probe.lua", Line: 33}
+	case compute:
+		for n := 0; ; n++ {
+			h.frames ^= uint64(n)
+		}
+	case wait:
+		time.Sleep(time.Second)
+		return out.Send(echo, payload)
 	case forever:
 		spin()
 	case exit:

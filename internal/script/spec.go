@@ -39,6 +39,7 @@ type Spec struct {
 type Budget struct {
 	Soft   time.Duration // for a call; then an error is raised in the script where that is possible
 	Hard   time.Duration // for a call, for loading, and for any sign of life; then the process is killed
+	Busy   time.Duration // for a call that computes all the time; then the process is killed. Loading does not count
 	Memory int64         // resident bytes that are the process's own, not mapped from files; then it is killed
 	Errors int           // of the script in a minute; then the process is restarted
 

@@ -174,6 +174,21 @@ func TestSoftBudget(t *testing.T) {
 	s.stop()
 }
 
+// A call that computes has less time than one that waits.
+func TestBusy(t *testing.T) {
+	s := supervise(t, probeSpec("", Budget{Busy: 400 * time.Millisecond, Hard: time.Minute}), nil)
+	p := next(t, s.ready)
+	send(t, p, wait, "waited")
+	if f := next(t, s.frames); string(f.Payload) != "waited" {
+		t.Errorf("%q", f.Payload)
+	}
+	send(t, p, compute, "")
+	if e := next(t, s.exits); !strings.Contains(e.Error(), "killed: a call computed for longer than 400ms in frame at probe.lua:147") {
+		t.Errorf("%v", e)
+	}
+	s.stop()
+}
+
 // Every step of a call has the whole budget.
 func TestSteps(t *testing.T) {
 	s := supervise(t, probeSpec("", Budget{Hard: 300 * time.Millisecond}), nil)

@@ -32,7 +32,7 @@ var telling = regexp.MustCompile(`^(fatal error|panic|runtime|\w*Error): `)
 // look is how often to look after a process with this budget.
 func (b Budget) look() time.Duration {
 	every := slowestLook
-	for _, limit := range []time.Duration{b.Soft, b.Hard} {
+	for _, limit := range []time.Duration{b.Soft, b.Busy, b.Hard} {
 		if limit > 0 {
 			every = min(every, limit/4)
 		}
@@ -124,14 +124,17 @@ func (p *Process) hearPong(q pong) error {
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	budget := p.spec.Budget
 	running := time.Duration(q.Running)
+	computes := q.Name != "setup" && q.Calls == before.Calls && used >= longCall
 	switch {
+	case budget.Busy > 0 && running > budget.Busy && computes:
+		p.condemn(fmt.Sprintf("killed: a call computed for longer than %v", budget.Busy))
 	case budget.Hard > 0 && running > budget.Hard:
 		p.condemn(fmt.Sprintf("killed: a call took longer than %v", budget.Hard))
 	case budget.Soft > 0 && running > budget.Soft:
 		p.count.interrupts.Add(1)
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
-	if q.Name != "" && q.Name != "setup" && q.Calls == before.Calls && used >= longCall {
+	if q.Name != "" && computes {
 		p.giveWay("a call computes for long: the script gives way to others")
 	} else if q.Errors-before.Errors >= manyErrors {
 		p.giveWay("the script raises one error after the other: it gives way to others")
