@@ -64,9 +64,10 @@ type interrupt struct {
 // pong is how the child is. Durations are nanoseconds.
 type pong struct {
 	Sequence uint64 `json:"sequence"`
-	Calls    uint64 `json:"calls"`  // begun so far; the number of the last one
-	Errors   uint64 `json:"errors"` // raised so far
-	Busy     int64  `json:"busy"`   // time in calls so far
+	Calls    uint64 `json:"calls"`            // begun so far; the number of the last one
+	Errors   uint64 `json:"errors"`           // raised so far
+	Unsaid   uint64 `json:"unsaid,omitempty"` // lines for the log so far that were not sent
+	Busy     int64  `json:"busy"`             // time in calls so far
 	Running  int64  `json:"running"`
 	Name     string `json:"name"`     // of the call that runs, "" for none
 	Position string `json:"position"` // file:line in it where known

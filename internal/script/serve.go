@@ -145,7 +145,7 @@ func (s *server) recycle(buf []byte) {
 func (s *server) heartbeat() {
 	for sequence := range s.pings {
 		p := s.out.calls.pong()
-		p.Sequence, p.Errors = sequence, s.out.errors.Load()
+		p.Sequence, p.Errors, p.Unsaid = sequence, s.out.errors.Load(), s.out.unsaid.Load()
 		if p.Name != "" {
 			p.Position = cut(s.host.Position())
 		}

@@ -15,6 +15,7 @@ import (
 const (
 	writeBuffer     = 64 << 10 // bytes that wait for the end of a call at most
 	errorsPerSecond = 10       // whose text is sent; all are counted
+	linesPerSecond  = 100      // of the log that are sent; more than the daemon writes
 	maxText         = 16 << 10 // bytes of a log line, message or traceback
 )
 
@@ -23,12 +24,28 @@ const (
 type Writer struct {
 	calls  *calls
 	errors atomic.Uint64
+	unsaid atomic.Uint64 // lines of the log that were not sent
 
-	mu     sync.Mutex
-	conn   io.Writer
-	buf    []byte
-	second time.Time // of the errors whose text was sent
-	texts  int       // in it
+	mu    sync.Mutex
+	conn  io.Writer
+	buf   []byte
+	texts perSecond // of errors
+	lines perSecond // of the log
+}
+
+// perSecond counts what happens in a second. It is under the lock of the Writer.
+type perSecond struct {
+	begin time.Time
+	count int
+}
+
+// allow counts one more, and reports whether these are at most so many in this second.
+func (p *perSecond) allow(most int) bool {
+	if now := time.Now(); now.Sub(p.begin) >= time.Second {
+		p.begin, p.count = now, 0
+	}
+	p.count++
+	return p.count <= most
 }
 
 // Send sends a frame of the contract. It goes out when the call ends, when
@@ -52,8 +69,15 @@ func (w *Writer) Flush() {
 }
 
 // Log writes a line to the daemon's log, with the name of the script, at a
-// limited rate.
+// limited rate: what is above it is counted here, so that a flood costs the daemon nothing.
 func (w *Writer) Log(level slog.Level, text string) {
+	w.mu.Lock()
+	allowed := w.lines.allow(linesPerSecond)
+	w.mu.Unlock()
+	if !allowed {
+		w.unsaid.Add(1)
+		return
+	}
 	w.sendNow(kindLog, encode(logLine{Level: int(level), Text: cut(text)}))
 }
 
@@ -61,15 +85,10 @@ func (w *Writer) Log(level slog.Level, text string) {
 // daemon shows some.
 func (w *Writer) Error(err error) {
 	w.errors.Add(1)
-	now := time.Now()
 	w.mu.Lock()
-	if now.Sub(w.second) >= time.Second {
-		w.second, w.texts = now, 0
-	}
-	w.texts++
-	left := w.texts > errorsPerSecond
+	allowed := w.texts.allow(errorsPerSecond)
 	w.mu.Unlock()
-	if !left {
+	if allowed {
 		w.sendNow(kindError, encode(asError(err)))
 	}
 }

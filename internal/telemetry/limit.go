@@ -42,6 +42,13 @@ func (l *Limited) Allow() (missed int, ok bool) {
 	return missed, true
 }
 
+// Miss counts n more as left out.
+func (l *Limited) Miss(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.missed += n
+}
+
 // Warn writes a warning, or counts it as left out.
 func (l *Limited) Warn(message string, args ...any) {
 	if missed, ok := l.Allow(); ok {
