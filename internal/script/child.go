@@ -31,6 +31,7 @@ type child struct {
 	memory   func() int64                            // resident bytes of its own, 0 when unknown
 	schedule func() (computed, waited time.Duration) // of the thread that makes the calls: on a processor, and for one
 	nice     func(step int)                          // gives it, and what it started, less of the processors than others by so many steps
+	pause    func(on bool)                           // stops it, or lets it go on; not what it started
 	limit    func()                                  // lets the kernel keep it within its budget from now on
 	ended    chan status                             // receives one status when the process is gone and its output read
 }
@@ -131,6 +132,17 @@ func (c *child) attend(cmd *exec.Cmd, spec Spec, streams []stream, line func(str
 	c.memory = residentMemory(c.pid)
 	c.schedule = func() (computed, waited time.Duration) { return schedule(c.pid) }
 	c.nice = func(step int) { nice(c.pid, step) }
+	c.pause = func(on bool) {
+		signal := syscall.SIGCONT
+		if on {
+			signal = syscall.SIGSTOP
+		}
+		reaping.Lock()
+		defer reaping.Unlock()
+		if !reaped {
+			_ = syscall.Kill(c.pid, signal)
+		}
+	}
 	c.limit = func() { limit(c.pid, spec.Budget) }
 	started <- nil
 

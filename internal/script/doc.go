@@ -27,4 +27,6 @@
 //
 // Everything is per script: a script that hangs, floods or dies delays nobody but
 // its own senders, and those choose between an error (Send) and waiting (SendWait).
+// It is not to slow the others down either: see niceMost for priorities, Registry.hold for
+// what they leave open, backoff and Registry.turn for restarts.
 package script

@@ -3,6 +3,7 @@ package script
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // PositionMark begins a line on a child's standard error that says, with the
@@ -21,6 +22,9 @@ type Exit struct {
 	Failure  *Error // why the script could not load, or the host could not go on; else nil
 	Asked    bool   // the supervisor stopped it in order: Stop or Reload
 	Errors   bool   // it was killed because it raised too many errors: no single frame is to blame
+
+	// Computed is for how long the call it ended in had a processor, as far as that was seen; 0 when none ran.
+	Computed time.Duration
 
 	// Working is the frame that was being worked on, nil when none was; Waiting are
 	// those that were sent and not begun. Nobody has them any more. Requests are

@@ -46,7 +46,7 @@ func FuzzTake(f *testing.F) {
 	f.Add(kindHello, []byte(`{"protocol":1}`))
 	f.Add(FirstKind, []byte("frame"))
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
-		p := newProcess(probeSpec("", DefaultBudget()), newRecorder(), new(counters), discard, newLimits(discard))
+		p := newProcess(probeSpec("", DefaultBudget()), newRecorder(), new(Registry), new(counters), discard, newLimits(discard))
 		p.child = &child{kill: func() {}, limit: func() {}, schedule: func() (time.Duration, time.Duration) { return 0, 0 }, nice: func(int) {}}
 		for range 2 {
 			if err := p.take(kind, payload); err != nil && !errors.Is(err, errFrame) {

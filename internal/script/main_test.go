@@ -74,6 +74,8 @@ const (
 	count
 	compute
 	wait
+	chatter
+	work
 )
 
 // spin never returns.
@@ -149,6 +151,15 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 	case flood:
 		for i := range 20000 {
 			fmt.Println("line", i, strings.Repeat("x", i%6000))
+		}
+		return out.Send(echo, nil)
+	case work:
+		for began := time.Now(); time.Since(began) < 10*time.Millisecond; {
+			h.frames++
+		}
+	case chatter:
+		for range 20000 {
+			out.Log(slog.LevelInfo, "chatter")
 		}
 		return out.Send(echo, nil)
 	case garbage:
@@ -266,9 +277,13 @@ func probeSpec(setup string, budget Budget) Spec {
 // started, nil for processes.
 func supervise(t *testing.T, spec Spec, start starter) *testScript {
 	t.Helper()
+	return superviseIn(t, NewRegistry(telemetry.NewRegistry()), spec, start)
+}
+
+func superviseIn(t *testing.T, registry *Registry, spec Spec, start starter) *testScript {
+	t.Helper()
 	log := new(lockedBuffer)
 	s := &testScript{recorder: newRecorder(), log: log, t: t}
-	registry := NewRegistry(telemetry.NewRegistry())
 	s.Supervisor = New(spec, s.recorder, registry, slog.New(slog.NewTextHandler(log, nil)))
 	if start != nil {
 		s.Supervisor.start = start

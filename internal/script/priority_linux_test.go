@@ -22,7 +22,7 @@ func stepsDown(t *testing.T, pid int) int {
 }
 
 func TestPriority(t *testing.T) {
-	s := supervise(t, probeSpec("", Budget{Hard: 10 * time.Second, RestartMin: time.Millisecond}), nil)
+	s := supervise(t, probeSpec("", Budget{Hard: 10 * time.Second, RestartMax: time.Millisecond}), nil)
 	p := next(t, s.ready)
 	pid := s.Stats().PID
 	if n := stepsDown(t, pid); n != 0 {
@@ -32,7 +32,7 @@ func TestPriority(t *testing.T) {
 	deadline := time.Now().Add(time.Minute)
 	for stepsDown(t, pid) < niceStep {
 		if time.Now().After(deadline) {
-			t.Fatal("a call that computes for long keeps its priority")
+			t.Fatalf("a call that computes for long keeps its priority\n%s", s.log)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -52,7 +52,7 @@ func TestPriority(t *testing.T) {
 			t.Errorf("a process that begins after %d steps has policy %d", step, got)
 		}
 		running.nice = step - niceStep
-		running.giveWay("a test")
+		running.giveWay(niceMost, "a test")
 		if got := policy(t, running.child.pid); got != want {
 			t.Errorf("after %d steps the policy is %d, not %d", step, got, want)
 		}

@@ -19,11 +19,12 @@ import (
 // Process is one run of a script. A Process that has ended stays so: frames for
 // it are refused, never handed to the next run.
 type Process struct {
-	spec    Spec
-	handler Handler
-	count   *counters
-	log     *slog.Logger
-	limits  limits
+	spec     Spec
+	handler  Handler
+	registry *Registry
+	count    *counters
+	log      *slog.Logger
+	limits   limits
 
 	child *child
 	out   *outbox
@@ -36,6 +37,9 @@ type Process struct {
 	handling atomic.Bool // the handler has the frame that was read last
 	heard    atomic.Int64
 	quiet    quiet
+
+	demanded  time.Duration // of the processors at the last turn of hold, which has this and
+	computing int           // for how many turns more it counts as computing
 
 	gate   sync.Mutex // order of OnReady and OnFrame
 	active bool
@@ -51,9 +55,12 @@ type Process struct {
 	raised    bool   // because of too many errors
 	failure   *Error
 	stopping  bool
-	computed  time.Duration // at the last pong
+	looked    time.Time     // when the last pong came
+	computed  time.Duration // by then
+	before    time.Duration // what it had computed when the call of the last pong began, as far as that was seen
 	nice      int           // steps of priority it gave up
 	greedy    bool          // it had to since it was started
+	held      bool          // while others compute
 	position  string        // from the last words
 	telling   bool          // output says what it is
 	output    string
@@ -74,9 +81,9 @@ type reply struct {
 	err     error
 }
 
-func newProcess(spec Spec, handler Handler, count *counters, log *slog.Logger, limits limits) *Process {
+func newProcess(spec Spec, handler Handler, registry *Registry, count *counters, log *slog.Logger, limits limits) *Process {
 	return &Process{
-		spec: spec, handler: handler, count: count, log: log, limits: limits,
+		spec: spec, handler: handler, registry: registry, count: count, log: log, limits: limits,
 		out: newOutbox(), ready: make(chan struct{}), done: make(chan struct{}), replies: make(map[uint32]chan reply),
 		errors: errorRate{limit: spec.Budget.Errors, begin: time.Now()},
 	}
@@ -190,6 +197,7 @@ func (p *Process) stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stopping = true
 	p.mu.Unlock()
+	p.hold(false)
 	p.out.finish()
 	select {
 	case <-p.done:
@@ -412,6 +420,9 @@ func (p *Process) end(state status) {
 	p.mu.Lock()
 	p.count.end(p, p.pong)
 	e.Asked, e.Failure, e.Errors = p.stopping && p.condemned == "", p.failure, p.raised
+	if p.pong.Name != "" {
+		e.Computed = p.computed - p.before
+	}
 	e.Call, e.Position = p.pong.Name, cmp.Or(p.position, p.pong.Position)
 	if p.failure != nil {
 		e.Position = "" // the failure has it

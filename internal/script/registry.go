@@ -7,17 +7,24 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
+// restartPeriod is the time between restarts of scripts that end soon after each start, all of them together.
+const restartPeriod = time.Second
+
 // Registry knows the supervisors that run. It serves /api/v1/scripts and exports
 // their figures to /metrics.
 type Registry struct {
 	mu          sync.Mutex
 	supervisors []*Supervisor // by name
+	free        time.Time     // when the next one may have its turn
+	governs     bool          // hold runs
+	wanted      bool          // since its last turn
 }
 
 // NewRegistry returns a Registry that exports to metrics. One is enough for a daemon.
@@ -44,6 +51,20 @@ func (r *Registry) remove(s *Supervisor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.supervisors = slices.DeleteFunc(r.supervisors, func(other *Supervisor) bool { return other == s })
+}
+
+// turn returns how long a script that ends soon after each start waits until it is its turn to start again. To start a process
+// costs a tenth of a second of a processor: without turns, many broken scripts take all of them from the others.
+func (r *Registry) turn() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	begin := now
+	if r.free.After(now) {
+		begin = r.free
+	}
+	r.free = begin.Add(restartPeriod)
+	return begin.Sub(now)
 }
 
 // Stats are the figures of every script, by name.

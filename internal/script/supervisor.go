@@ -133,7 +133,8 @@ func (s *Supervisor) Request(ctx context.Context, kind byte, payload []byte) ([]
 	return p.Request(ctx, kind, payload)
 }
 
-// RestartSoon lets the next restart wait no longer than Budget.RestartMin. A
+// RestartSoon lets the next restart wait no longer than Budget.RestartMin, unless the call that
+// ended has computed for long. A
 // handler that is looking for the frame that ends its script calls it in OnExit.
 func (s *Supervisor) RestartSoon() {
 	s.mu.Lock()
@@ -198,7 +199,7 @@ func (s *Supervisor) run() {
 		s.count.noteExit(exit)
 		s.handler.OnExit(exit)
 		s.mu.Lock()
-		wait := s.backoff.next()
+		wait := s.backoff.next(exit.Computed)
 		s.mu.Unlock()
 		if s.spec.LoadOnce && exit.Failure != nil || s.spec.LoadFirst && !loaded {
 			wait = math.MaxInt64
@@ -206,7 +207,10 @@ func (s *Supervisor) run() {
 			s.log.Error("script ended", "error", exit.Error(), "restart_in", wait)
 		}
 		var again bool
-		if p, again = s.wait(wait); !again {
+		if p, again = s.wait(wait); again && p == nil && s.deaths > 0 {
+			p, again = s.wait(s.registry.turn())
+		}
+		if !again {
 			return
 		}
 		s.count.restarts.Add(1)
@@ -262,7 +266,7 @@ func (s *Supervisor) use(spec Spec) {
 
 // load starts a process and returns it when the script has loaded, or why it has not.
 func (s *Supervisor) load(ctx context.Context, spec Spec, nice int) (*Process, *Exit) {
-	p := newProcess(spec, s.handler, &s.count, s.log, s.limits)
+	p := newProcess(spec, s.handler, s.registry, &s.count, s.log, s.limits)
 	if err := p.start(s.start); err != nil {
 		return nil, &Exit{Name: spec.Name, Reason: "did not start", Failure: &Error{Message: err.Error()}}
 	}
@@ -274,6 +278,7 @@ func (s *Supervisor) load(ctx context.Context, spec Spec, nice int) (*Process, *
 		s.mu.Lock()
 		s.loading = nil
 		s.mu.Unlock()
+		p.hold(false)
 	}()
 	select {
 	case <-p.ready:
@@ -337,6 +342,9 @@ func (s *Supervisor) live(p *Process) *Exit {
 func (s *Supervisor) takeOver(p *Process) {
 	p.activate()
 	s.enter(Running, p)
+	if p.greediest() {
+		s.registry.govern()
+	}
 	s.log.Info("script runs", "pid", p.child.pid, "path", p.spec.Path)
 }
 
@@ -354,11 +362,12 @@ func newBackoff(b Budget) backoff {
 	return backoff{min: b.RestartMin, max: max(b.RestartMin, b.RestartMax), wait: b.RestartMin}
 }
 
-// next returns how long to wait now, and doubles it for the next time.
-func (b *backoff) next() time.Duration {
+// next returns how long to wait now that the process has ended in a call which computed for so long, and doubles
+// it for the next time. It is no shorter than to let such calls, one after the other, have a twentieth of a processor.
+func (b *backoff) next(computed time.Duration) time.Duration {
 	wait := b.wait
 	b.wait = min(2*b.wait, b.max)
-	return wait
+	return max(wait, min(19*computed, b.max))
 }
 
 func (b *backoff) reset() { b.wait = b.min }

@@ -183,8 +183,12 @@ func TestBusy(t *testing.T) {
 		t.Errorf("%q", f.Payload)
 	}
 	send(t, p, compute, "")
-	if e := next(t, s.exits); !strings.Contains(e.Error(), "killed: a call computed for longer than 400ms in frame at probe.lua:147") {
+	e := next(t, s.exits)
+	if !strings.Contains(e.Error(), "killed: a call computed for longer than 400ms in frame at probe.lua:147") {
 		t.Errorf("%v", e)
+	}
+	if e.Computed == 0 {
+		t.Error("the exit does not say how long it computed")
 	}
 	s.stop()
 }
@@ -228,6 +232,28 @@ func TestOutputFlood(t *testing.T) {
 	if said := strings.Count(s.log.String(), "stream=stdout"); stats.Lines != 20000 || stats.Unsaid < 19800 || int64(said)+stats.Unsaid < stats.Lines {
 		t.Errorf("%d lines, %d said, %d left out", stats.Lines, said, stats.Unsaid)
 	}
+}
+
+// What a script logs above the limit stays in its process, and is counted.
+func TestLogFlood(t *testing.T) {
+	s := supervise(t, probeSpec("", Budget{Soft: 100 * time.Millisecond, Hard: time.Minute}), nil)
+	p := next(t, s.ready)
+	send(t, p, chatter, "")
+	next(t, s.frames)
+	deadline := time.Now().Add(time.Minute)
+	for {
+		said := int64(strings.Count(s.log.String(), "msg=chatter"))
+		if unsaid := s.Stats().Unsaid; said+unsaid == 20000 && said > 0 && said < 1000 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d said and %d left out of 20000", said, unsaid)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if sent := s.count.bytesOut.Load(); sent > 100_000 {
+		t.Errorf("the daemon got %d bytes", sent)
+	}
+	s.stop()
 }
 
 func TestSetup(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 func inProcess(host func() Host) starter {
 	return func(Spec, func(stream, text string)) (*child, error) {
 		ours, theirs := net.Pipe()
-		c := &child{conn: ours, memory: func() int64 { return 0 }, limit: func() {}, schedule: func() (time.Duration, time.Duration) { return 0, 0 }, nice: func(int) {}, ended: make(chan status, 1)}
+		c := &child{conn: ours, memory: func() int64 { return 0 }, limit: func() {}, schedule: func() (time.Duration, time.Duration) { return 0, 0 }, nice: func(int) {}, pause: func(bool) {}, ended: make(chan status, 1)}
 		var once sync.Once
 		end := func(s status) {
 			once.Do(func() {
@@ -87,7 +87,24 @@ func TestBackoff(t *testing.T) {
 		<-s.ready
 		pause(time.Second)
 		s.stop()
+		time.Sleep(time.Second) // the registry has nothing to hold any more
 	})
+}
+
+// A script whose calls compute for long waits longer.
+func TestBackoffAfterComputing(t *testing.T) {
+	b := newBackoff(Budget{RestartMin: time.Second, RestartMax: time.Minute})
+	for i, c := range []struct{ computed, want time.Duration }{
+		{10 * time.Millisecond, time.Second},
+		{time.Second, 19 * time.Second},
+		{0, 4 * time.Second},
+		{time.Hour, time.Minute},
+		{0, 16 * time.Second},
+	} {
+		if got := b.next(c.computed); got != c.want {
+			t.Errorf("%d: %v, want %v", i, got, c.want)
+		}
+	}
 }
 
 func TestIdle(t *testing.T) {

@@ -13,16 +13,17 @@ const (
 	fastestLook = 20 * time.Millisecond
 )
 
-// A call that is the same at two looks and used longCall of a processor between them, or manyErrors
-// between two looks, make the process give way to others by niceStep each time, up to niceMost, and so do
-// processes that die one after the other: a script that is broken must not take the
-// processors from those beside it. What counts is what a call used, not how long it took: one that
-// waits, or gets too little, is not to blame. Loading, which may be long, does not count. At niceMost the process gets only
+// A call that used longCall of a processor, and one leastShare-th of it since the last look, or manyErrors between two looks,
+// make the process give way to others by niceStep each time, up to niceMost, and so do processes that die one after the other: a script that
+// is broken must not take the processors from those beside it. What counts is what a call used, not how long it took: one that waits, or gets
+// too little, is not to blame. Loading, which may be long, costs a step for each longLoad that it used. At niceMost the process gets only
 // what nobody else wants; the one after it begins one step above that, so that it loads on a busy machine too.
 const (
-	longCall   = 20 * time.Millisecond
+	longCall   = 100 * time.Millisecond
+	longLoad   = time.Second
+	leastShare = 50 // less than a held process gets
 	manyErrors = 10
-	niceStep   = 5
+	niceStep   = 10
 	niceMost   = 20
 )
 
@@ -118,13 +119,21 @@ func (p *Process) hearPong(q pong) error {
 		return fmt.Errorf("%w: pong %d to ping %d", errFrame, q.Sequence, p.asked)
 	}
 	computed, _ := p.child.schedule()
-	before, used := p.pong, computed-p.computed
-	p.pong, p.computed = q, computed
+	now := time.Now()
+	before, used, passed := p.pong, computed-p.computed, now.Sub(p.looked)
+	p.pong, p.computed, p.looked = q, computed, now
+	running := time.Duration(q.Running)
+	if q.Calls != before.Calls { // it began since the last look, and ran for so long
+		p.before = computed - min(used, running)
+	}
+	inCall, nice := computed-p.before, p.nice
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
+	p.count.unsaid.Add(int64(q.Unsaid - before.Unsaid))
+	p.limits.output.Miss(int(q.Unsaid - before.Unsaid))
 	budget := p.spec.Budget
-	running := time.Duration(q.Running)
-	computes := q.Name != "setup" && q.Calls == before.Calls && used >= longCall
+	loads := q.Name == "setup"
+	computes := !loads && used >= passed/leastShare
 	switch {
 	case budget.Busy > 0 && running > budget.Busy && computes:
 		p.condemn(fmt.Sprintf("killed: a call computed for longer than %v", budget.Busy))
@@ -134,10 +143,13 @@ func (p *Process) hearPong(q pong) error {
 		p.count.interrupts.Add(1)
 		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
-	if q.Name != "" && computes {
-		p.giveWay("a call computes for long: the script gives way to others")
-	} else if q.Errors-before.Errors >= manyErrors {
-		p.giveWay("the script raises one error after the other: it gives way to others")
+	switch {
+	case loads && inCall >= longLoad*time.Duration(1+nice/niceStep):
+		p.giveWay(niceMost-1, "loading computes for long: the script gives way to others")
+	case q.Name != "" && computes && inCall >= longCall:
+		p.giveWay(niceMost, "a call computes for long: the script gives way to others")
+	case q.Errors-before.Errors >= manyErrors:
+		p.giveWay(niceMost, "the script raises one error after the other: it gives way to others")
 	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
 		p.condemnForErrors(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, cutShort(p.count.lastError().Message)))
@@ -151,15 +163,18 @@ func (p *Process) hearPong(q pong) error {
 	return nil
 }
 
-// giveWay lowers the priority of the process by a step.
-func (p *Process) giveWay(why string) {
+// giveWay lowers the priority of the process by a step, down to most.
+func (p *Process) giveWay(most int, why string) {
 	p.mu.Lock()
 	first := !p.greedy
 	p.greedy = true
-	p.nice = min(p.nice+niceStep, niceMost)
+	p.nice = max(p.nice, min(p.nice+niceStep, most))
 	step := p.nice
 	p.mu.Unlock()
 	p.child.nice(step)
+	if step == niceMost {
+		p.registry.govern()
+	}
 	if first {
 		p.say(p.limits.output, slog.LevelInfo, why)
 	}
@@ -174,15 +189,18 @@ func (p *Process) inherit(step int) {
 	p.nice = step
 	p.mu.Unlock()
 	p.child.nice(min(step, niceMost-1))
+	if step == niceMost {
+		p.registry.govern()
+	}
 }
 
 // legacy is the priority the next process of the script begins with. again says that this one
-// and the one before it ended soon.
+// and the one before it ended soon; one that had to be killed counts like two.
 func (p *Process) legacy(again bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case again:
+	case again || p.condemned != "":
 		return min(p.nice+niceStep, niceMost)
 	case p.greedy:
 		return p.nice
