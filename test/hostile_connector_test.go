@@ -1,7 +1,9 @@
 package test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,29 +38,88 @@ function flush()
 end
 `
 
-// burst sends events and returns how many a second reached the connector called file, and
-// were acknowledged by it.
-func (p *poller) burst(w *process, list []event.Event) float64 {
+// rate is how many events a second a connector wrote to a file while there were some, and for which part
+// of that time it computed: the first depends on how fast the machine is just then, the second does not.
+type rate struct{ events, share float64 }
+
+func (r rate) String() string {
+	return fmt.Sprintf("%.0f/s (computing %.0f %%)", r.events, 100*r.share)
+}
+
+// rate sends so many bursts of events, one a second, to the connector called file, which writes them to lines. next makes a burst.
+func (p *poller) rate(w *process, bursts int, lines *growing, next func() []event.Event) rate {
 	p.t.Helper()
-	begin := time.Now()
-	if err := p.Send(list...); err != nil {
-		p.t.Fatal(err)
-	}
-	p.sent += int64(len(list))
-	last := time.Now().Add(time.Minute)
-	for {
-		passed := status{}
-		if err := w.ask("/api/v1/status", &passed); err != nil {
+	events, busy := 0, time.Duration(0)
+	before := computed(p.t, w, "file")
+	for range bursts {
+		list := next()
+		begin := time.Now()
+		if err := p.Send(list...); err != nil {
 			p.t.Fatal(err)
 		}
-		if passed.passed("connector.file") >= p.sent {
-			return float64(len(list)) / time.Since(begin).Seconds()
+		p.sent += int64(len(list))
+		for lines.count(p.t) < p.sent {
+			if time.Since(begin) > time.Minute {
+				p.t.Fatalf("the healthy connector does not get on: %d events of %d\n%s", lines.lines, p.sent, w.log())
+			}
+			time.Sleep(2 * time.Millisecond)
 		}
-		if time.Now().After(last) {
-			p.t.Fatalf("the healthy connector does not get on: %+v\n%s", passed, w.log())
-		}
-		time.Sleep(20 * time.Millisecond)
+		took := time.Since(begin)
+		events, busy = events+len(list), busy+took
+		time.Sleep(time.Second - took)
 	}
+	return rate{float64(events) / busy.Seconds(), (computed(p.t, w, "file") - before).Seconds() / busy.Seconds()}
+}
+
+// growing counts the lines of a file that grows.
+type growing struct {
+	file  *os.File
+	lines int64
+	buf   []byte
+}
+
+// openGrowing opens a file once it is there.
+func openGrowing(t *testing.T, path string) *growing {
+	t.Helper()
+	g := &growing{buf: make([]byte, 1<<20)}
+	err := eventually(func() (err error) {
+		g.file, err = os.Open(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.file.Close() })
+	return g
+}
+
+// count returns how many lines there are now.
+func (g *growing) count(t *testing.T) int64 {
+	t.Helper()
+	for {
+		n, err := g.file.Read(g.buf)
+		g.lines += int64(bytes.Count(g.buf[:n], []byte("\n")))
+		if err == io.EOF {
+			return g.lines
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// computed is for how long the first thread of a script's process has had a processor.
+func computed(t *testing.T, w *process, name string) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", w.scriptPID(t, name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nanoseconds, err := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(nanoseconds)
 }
 
 // checkEvents are checks as events, from number first on.
@@ -79,7 +140,7 @@ func checkEvents(t *testing.T, first, n int) []event.Event {
 // Hostile connectors beside a healthy one: it gets everything, and each of the others is
 // reported with its place and loses nothing: a good script in its place gets all events.
 func TestHostileConnectors(t *testing.T) {
-	const burst, few = 10_000, 4
+	const burst = 10_000
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
@@ -95,41 +156,26 @@ func TestHostileConnectors(t *testing.T) {
 	session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
 	session.send(configuration...)
 	number := 0
-	rate := func(bursts int) float64 { // in the middle one: others use the machine too
-		rates := make([]float64, bursts)
-		for i := range rates {
-			list := checkEvents(t, number, burst)
-			number += burst
-			rates[i] = session.burst(p, list)
-		}
-		slices.Sort(rates)
-		return rates[bursts/2]
+	next := func() []event.Event {
+		number += burst
+		return checkEvents(t, number-burst, burst)
 	}
-	rate(1)
-	alone := rate(5)
+	lines := openGrowing(t, filepath.Join(dir, "events.json"))
+	session.rate(p, 1, lines, next)
+	alone := session.rate(p, 12, lines, next)
 
 	config := healthy
-	since := make(map[string]int) // number of the first event each gets
-	reloads := 0
-	add := func(from, to int) {
-		t.Helper()
-		for _, h := range hostile[from:to] {
-			if h.text != "" || h.name == "empty" {
-				writeFile(t, dir, h.name+".lua", h.text)
-			}
-			since[h.name] = number
-			config += fmt.Sprintf("  - {name: %s, script: %s.lua, categories: [neb], call_timeout: 500ms, memory: 256MiB, quarantine: 0, queue_size: 100000, parameters: {file: %s.count}}\n", h.name, h.name, h.name)
+	since := number // of the first event the others get
+	for _, h := range hostile {
+		if h.text != "" || h.name == "empty" {
+			writeFile(t, dir, h.name+".lua", h.text)
 		}
-		writeFile(t, dir, "weir.yaml", config)
-		reloads++
-		p.hangup(t, reloads)
+		config += fmt.Sprintf("  - {name: %s, script: %s.lua, categories: [neb], call_timeout: 500ms, memory: 256MiB, quarantine: 0, queue_size: 100000, parameters: {file: %s.count}}\n", h.name, h.name, h.name)
 	}
-	add(0, few)
-	first := rate(1)            // they have not given way yet
-	time.Sleep(5 * time.Second) // and have been stopped more than once, and wait before they start again
-	beside := rate(5)
-	add(few, len(hostile))
-	rate(1)
+	writeFile(t, dir, "weir.yaml", config)
+	p.hangup(t, 1)
+	began := time.Now()
+	first := session.rate(p, 3, lines, next) // while they load, and are ended for the first time
 
 	// Each is in the list of scripts, and in the log.
 	var reported string
@@ -161,7 +207,8 @@ func TestHostileConnectors(t *testing.T) {
 			t.Errorf("the log does not say %q of %s", h.want, h.name)
 		}
 	}
-	settled := rate(1)
+	time.Sleep(time.Until(began.Add(45 * time.Second)))
+	beside := session.rate(p, 12, lines, next)
 
 	// A good script takes their place, with more time for its calls: all begin at once.
 	writeFile(t, dir, "counter.lua", counter)
@@ -170,7 +217,7 @@ func TestHostileConnectors(t *testing.T) {
 		config = strings.Replace(config, "script: "+h.name+".lua,", "script: counter.lua,", 1)
 	}
 	writeFile(t, dir, "weir.yaml", config)
-	p.hangup(t, reloads+1)
+	p.hangup(t, 2)
 	for _, h := range hostile {
 		if h.acknowledges {
 			continue
@@ -182,8 +229,8 @@ func TestHostileConnectors(t *testing.T) {
 				n, _ := strconv.Atoi(line)
 				sum += n
 			}
-			if err == nil && sum != number-since[h.name] {
-				err = fmt.Errorf("%d of %d events came again", sum, number-since[h.name])
+			if err == nil && sum != number-since {
+				err = fmt.Errorf("%d of %d events came again", sum, number-since)
 			}
 			return err
 		})
@@ -196,9 +243,11 @@ func TestHostileConnectors(t *testing.T) {
 			}
 		}
 	}
-	good := rate(2) // what sharing the machine with so many costs when none is hostile
-	t.Logf("a healthy connector: %.0f events/s alone, %.0f beside %d that never end a call: %.0f %%, %.0f in the first second; beside %d connectors that get the same events %.0f when those are good and %.0f when they are hostile: %.0f %%",
-		alone, beside, few, 100*beside/alone, first, len(hostile), good, settled, 100*settled/good)
+	writeFile(t, dir, "weir.yaml", healthy)
+	p.hangup(t, 3)
+	again := session.rate(p, 12, lines, next)
+	t.Logf("a healthy connector: %v alone, %v beside %d hostile ones, %v alone again: %.0f %%, share %.0f %%; %v in their first seconds",
+		alone, beside, len(hostile), again, 200*beside.events/(alone.events+again.events), 200*beside.share/(alone.share+again.share), first)
 	session.stop()
 	if n := delivered(t, filepath.Join(dir, "events.json"), number); n != number {
 		t.Errorf("%d lines for %d events", n, number)
