@@ -7,16 +7,18 @@ import (
 
 // Processes at niceMost get what nobody else wants, as far as the kernel is concerned. But a processor that computes for
 // such a process does not look for work that waits for another one, as an idle one does, and what is beside hostile scripts
-// loses up to a fifth of its rate. So they are held (stopped, in the kernel's word) while processes of other scripts compute and no
-// processor is left for them, except in one of holdTurns turns: no script waits for ever, and each can give signs of life.
+// loses up to a fifth of its rate. So those that offend are held (stopped, in the kernel's word) while processes of other scripts
+// compute and no processor is left for them, but for one of them in one of holdTurns turns: no script waits for ever, and each can
+// give signs of life. To offend is to have computed in one call for a quarter of Budget.Busy, or to come after a process that left niceMost
+// behind, and to give way again or to be younger than a minute: a script that only has long calls is not held.
 const (
 	holdPeriod = 10 * time.Millisecond // a turn
-	holdTurns  = 20
+	holdTurns  = 10
 	holdDemand = holdPeriod / 5 // on a processor or waiting for one within a turn, and a process computes
 	holdMemory = 3              // turns for which that is true: the kernel counts in steps that may be longer than one
 )
 
-// govern starts to hold processes, unless that goes on, until there are none at niceMost. It is called when one comes to be there.
+// govern starts to hold processes, unless that goes on, until there are none to hold. It is called again and again while there is one.
 func (r *Registry) govern() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,8 +44,11 @@ func (r *Registry) hold() {
 		r.wanted = false
 		r.mu.Unlock()
 		free := len(greedy)
-		if others > 0 && turn%holdTurns != 0 {
+		if others > 0 {
 			free = max(0, runtime.NumCPU()-1-others) // one is for this process
+			if turn%holdTurns == 0 {
+				free = max(1, free)
+			}
 		}
 		for i := range greedy {
 			greedy[(i+turn/holdTurns)%len(greedy)].hold(i >= free)
@@ -51,7 +56,7 @@ func (r *Registry) hold() {
 	}
 }
 
-// sort returns the processes at niceMost, and how many other ones compute.
+// sort returns the processes that may be held, and how many other ones compute.
 func (r *Registry) sort() (greedy []*Process, others int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,20 +67,24 @@ func (r *Registry) sort() (greedy []*Process, others int) {
 		for _, p := range both {
 			switch {
 			case p == nil:
-			case p.greediest():
+			case p.offends():
 				greedy = append(greedy, p)
-			case p.Held() > 0 && p.demands():
-				others++
+			default:
+				p.hold(false) // it may have been until now
+				if p.Held() > 0 && p.demands() {
+					others++
+				}
 			}
 		}
 	}
 	return greedy, others
 }
 
-func (p *Process) greediest() bool {
+// offends reports whether the process may be held.
+func (p *Process) offends() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.nice >= niceMost && !p.stopping
+	return p.nice >= niceMost && p.offended && !p.stopping && (p.greedy || time.Since(p.born) < healthy)
 }
 
 // demands reports whether the process has wanted a processor lately. It is for the goroutine of hold.
@@ -96,6 +105,20 @@ func (p *Process) hold(on bool) {
 	defer p.mu.Unlock()
 	if on = on && !p.stopping; on != p.held {
 		p.held = on
-		p.child.pause(on)
+		if p.child.pause(on); on {
+			p.heldSince = time.Now()
+		} else {
+			p.heldFor += time.Since(p.heldSince)
+		}
 	}
+}
+
+// wasHeld is for how long the process was held since it began.
+func (p *Process) wasHeld() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held {
+		return p.heldFor + time.Since(p.heldSince)
+	}
+	return p.heldFor
 }

@@ -26,6 +26,7 @@ type Process struct {
 	log      *slog.Logger
 	limits   limits
 
+	born  time.Time
 	child *child
 	out   *outbox
 	ready chan struct{} // closed when the script has loaded
@@ -60,7 +61,10 @@ type Process struct {
 	before    time.Duration // what it had computed when the call of the last pong began, as far as that was seen
 	nice      int           // steps of priority it gave up
 	greedy    bool          // it had to since it was started
+	offended  bool          // it, or the one before it: others must not suffer
 	held      bool          // while others compute
+	heldSince time.Time
+	heldFor   time.Duration // before that
 	position  string        // from the last words
 	telling   bool          // output says what it is
 	output    string
@@ -83,7 +87,7 @@ type reply struct {
 
 func newProcess(spec Spec, handler Handler, registry *Registry, count *counters, log *slog.Logger, limits limits) *Process {
 	return &Process{
-		spec: spec, handler: handler, registry: registry, count: count, log: log, limits: limits,
+		spec: spec, handler: handler, registry: registry, count: count, born: time.Now(), log: log, limits: limits,
 		out: newOutbox(), ready: make(chan struct{}), done: make(chan struct{}), replies: make(map[uint32]chan reply),
 		errors: errorRate{limit: spec.Budget.Errors, begin: time.Now()},
 	}

@@ -342,9 +342,6 @@ func (s *Supervisor) live(p *Process) *Exit {
 func (s *Supervisor) takeOver(p *Process) {
 	p.activate()
 	s.enter(Running, p)
-	if p.greediest() {
-		s.registry.govern()
-	}
 	s.log.Info("script runs", "pid", p.child.pid, "path", p.spec.Path)
 }
 

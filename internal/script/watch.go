@@ -21,7 +21,7 @@ const (
 const (
 	longCall   = 100 * time.Millisecond
 	longLoad   = time.Second
-	leastShare = 50 // less than a held process gets
+	leastShare = 50 // half of what the only process that is held gets, too
 	manyErrors = 10
 	niceStep   = 10
 	niceMost   = 20
@@ -105,6 +105,7 @@ func (p *Process) silent(now time.Time, limit time.Duration) time.Duration {
 		return silent
 	}
 	_, waited := p.child.schedule()
+	waited += p.wasHeld()
 	if p.quiet.since != heard {
 		p.quiet = quiet{heard, waited}
 	}
@@ -127,12 +128,12 @@ func (p *Process) hearPong(q pong) error {
 		p.before = computed - min(used, running)
 	}
 	inCall, nice := computed-p.before, p.nice
+	budget, loads := p.spec.Budget, q.Name == "setup"
+	p.offended = p.offended || budget.Busy > 0 && !loads && inCall >= budget.Busy/4
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	p.count.unsaid.Add(int64(q.Unsaid - before.Unsaid))
 	p.limits.output.Miss(int(q.Unsaid - before.Unsaid))
-	budget := p.spec.Budget
-	loads := q.Name == "setup"
 	computes := !loads && used >= passed/leastShare
 	switch {
 	case budget.Busy > 0 && running > budget.Busy && computes:
@@ -150,6 +151,9 @@ func (p *Process) hearPong(q pong) error {
 		p.giveWay(niceMost, "a call computes for long: the script gives way to others")
 	case q.Errors-before.Errors >= manyErrors:
 		p.giveWay(niceMost, "the script raises one error after the other: it gives way to others")
+	}
+	if p.offends() {
+		p.registry.govern()
 	}
 	if within := p.errors.add(q.Errors, time.Now()); !within {
 		p.condemnForErrors(fmt.Sprintf("killed: more than %d errors within a minute, the last one %q", budget.Errors, cutShort(p.count.lastError().Message)))
@@ -172,9 +176,6 @@ func (p *Process) giveWay(most int, why string) {
 	step := p.nice
 	p.mu.Unlock()
 	p.child.nice(step)
-	if step == niceMost {
-		p.registry.govern()
-	}
 	if first {
 		p.say(p.limits.output, slog.LevelInfo, why)
 	}
@@ -186,7 +187,7 @@ func (p *Process) inherit(step int) {
 		return
 	}
 	p.mu.Lock()
-	p.nice = step
+	p.nice, p.offended = step, step == niceMost
 	p.mu.Unlock()
 	p.child.nice(min(step, niceMost-1))
 	if step == niceMost {
