@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/weirhq/weir/internal/bbdo"
 )
@@ -33,7 +32,7 @@ func (p *process) hangup(t *testing.T, n int) {
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	err := within(2*time.Minute, func() error { // dozens of scripts may end and load
+	err := eventually(func() error {
 		if got := strings.Count(p.log(), "connectors reloaded"); got != n {
 			return fmt.Errorf("%d reloads in the log, want %d", got, n)
 		}

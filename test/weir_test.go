@@ -262,11 +262,8 @@ func (p *process) balanced() error {
 }
 
 // eventually calls f until it succeeds.
-func eventually(f func() error) error { return within(patience, f) }
-
-// within is eventually for what may take longer.
-func within(most time.Duration, f func() error) error {
-	deadline := time.Now().Add(most)
+func eventually(f func() error) error {
+	deadline := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil || time.Now().After(deadline) {
