@@ -34,30 +34,30 @@ func (r *Registry) hold() {
 	defer ticker.Stop()
 	for turn := 0; ; turn++ {
 		<-ticker.C
-		greedy, others := r.sort()
+		offenders, others := r.divide()
 		r.mu.Lock()
-		if len(greedy) == 0 && !r.wanted {
+		if len(offenders) == 0 && !r.wanted {
 			r.governs = false
 			r.mu.Unlock()
 			return
 		}
 		r.wanted = false
 		r.mu.Unlock()
-		free := len(greedy)
+		free := len(offenders)
 		if others > 0 {
 			free = max(0, runtime.NumCPU()-1-others) // one is for this process
 			if turn%holdTurns == 0 {
 				free = max(1, free)
 			}
 		}
-		for i := range greedy {
-			greedy[(i+turn/holdTurns)%len(greedy)].hold(i >= free)
+		for i := range offenders {
+			offenders[(i+turn/holdTurns)%len(offenders)].hold(i >= free)
 		}
 	}
 }
 
-// sort returns the processes that may be held, and how many other ones compute.
-func (r *Registry) sort() (greedy []*Process, others int) {
+// divide returns the processes that may be held, and how many other ones compute.
+func (r *Registry) divide() (offenders []*Process, others int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.supervisors {
@@ -68,7 +68,7 @@ func (r *Registry) sort() (greedy []*Process, others int) {
 			switch {
 			case p == nil:
 			case p.offends():
-				greedy = append(greedy, p)
+				offenders = append(offenders, p)
 			default:
 				p.hold(false) // it may have been until now
 				if p.Held() > 0 && p.demands() {
@@ -77,7 +77,7 @@ func (r *Registry) sort() (greedy []*Process, others int) {
 			}
 		}
 	}
-	return greedy, others
+	return offenders, others
 }
 
 // offends reports whether the process may be held.

@@ -44,7 +44,8 @@ type Budget struct {
 	Errors int           // of the script in a minute; then the process is restarted
 
 	// Wait before a restart: the first one, doubled each time up to the second
-	// one, and from the start again after a minute without an exit.
+	// one, and from the start again after a minute without an exit; up to the
+	// second one at once when the call it ended in has computed for long.
 	RestartMin, RestartMax time.Duration
 }
 

@@ -21,7 +21,7 @@ const (
 const (
 	longCall   = 100 * time.Millisecond
 	longLoad   = time.Second
-	leastShare = 50 // half of what the only process that is held gets, too
+	leastShare = 50 // a fifth of what one process that is held has
 	manyErrors = 10
 	niceStep   = 10
 	niceMost   = 20
@@ -88,7 +88,7 @@ func (p *Process) lookAfter() {
 	}
 }
 
-// quiet is since when nothing was heard, and how long the process had waited for a processor when that was noticed.
+// quiet is since when nothing was heard, and how long the process had waited for a processor, or been held, when that was noticed.
 // It belongs to the goroutine that watches.
 type quiet struct {
 	since  int64
@@ -96,7 +96,7 @@ type quiet struct {
 }
 
 // silent is for how long p has given no sign of life though it could have: while it waits for a processor that others
-// have, it cannot. No more than three quarters of the time are forgiven so: what the first thread waits for may be
+// have, or is held, it cannot. No more than three quarters of the time are forgiven so: what the first thread waits for may be
 // other threads of the process that compute.
 func (p *Process) silent(now time.Time, limit time.Duration) time.Duration {
 	heard := p.heard.Load()
