@@ -257,6 +257,14 @@ func (m *Monitors) settle() {
 		}
 	}
 	m.publish()
+	for _, one := range m.members {
+		for _, i := range one.instances {
+			if i.running && !i.said {
+				i.said = true
+				i.log().Info("script attached")
+			}
+		}
+	}
 	select {
 	case <-m.ready:
 	default:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -54,6 +55,7 @@ type placement struct {
 	group     *countergroup.Group // nil for types that are not bound to a counter group
 	callbacks map[string]bool
 	running   bool
+	said      bool // that it is attached
 	reason    string
 	figures   State
 	release   func()   // of what is watched; nil when nothing is
@@ -341,7 +343,7 @@ func (o *member) part(wanted []*placement) {
 		if i.release != nil {
 			i.release()
 		}
-		if i.running {
+		if i.said {
 			o.m.log.Info("script unloaded: its group was taken away", "file", o.source.path, "type", i.Type, "group", i.Title)
 		}
 	}
@@ -416,21 +418,24 @@ func (g *Groups) of(blockType string) (groups []Group, bindable bool) {
 	return nil, false
 }
 
-// started takes how an instance came up.
+// log is the log for what happens to an instance.
+func (i *placement) log() *slog.Logger {
+	o := i.member
+	log := o.m.log.With("file", o.source.path, "type", i.Type, "group", i.Title)
+	if o.m.engine.Engines() > 1 {
+		log = log.With("engine", i.Engine)
+	}
+	return log
+}
+
+// started takes how an instance came up. That it is attached is said once it is shown things: see settle.
 func (o *member) started(i *placement, s Started) {
-	if i.callbacks == nil {
-		log := o.m.log.With("file", o.source.path, "type", i.Type, "group", i.Title)
-		if o.m.engine.Engines() > 1 {
-			log = log.With("engine", i.Engine)
+	if i.callbacks == nil && !s.Running {
+		level := slog.LevelInfo
+		if s.Failed {
+			level = slog.LevelError
 		}
-		switch {
-		case s.Running:
-			log.Info("script attached")
-		case s.Failed:
-			log.Error("script not attached", "reason", s.Reason)
-		default:
-			log.Info("script not attached", "reason", s.Reason)
-		}
+		i.log().Log(context.Background(), level, "script not attached", "reason", s.Reason)
 	}
 	i.running, i.reason, i.callbacks = s.Running, s.Reason, make(map[string]bool)
 	for _, name := range s.Callbacks {

@@ -58,6 +58,11 @@ type rig struct {
 }
 
 func (r *rig) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`msg="script attached"`)) {
+		if a := r.monitors.attached.Load(); a == nil || len(a.processes) == 0 {
+			r.t.Errorf("this is said before the script is shown anything: %s", p)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.log.Write(p)
