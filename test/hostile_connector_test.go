@@ -140,7 +140,6 @@ func checkEvents(t *testing.T, first, n int) []event.Event {
 // Hostile connectors beside a healthy one: it gets everything, and each of the others is
 // reported with its place and loses nothing: a good script in its place gets all events.
 func TestHostileConnectors(t *testing.T) {
-	const burst = 10_000
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
@@ -156,13 +155,14 @@ func TestHostileConnectors(t *testing.T) {
 	session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
 	session.send(configuration...)
 	number := 0
-	next := func() []event.Event {
-		number += burst
-		return checkEvents(t, number-burst, burst)
+	next := func(n int) []event.Event {
+		number += n
+		return checkEvents(t, number-n, n)
 	}
+	burst, long := func() []event.Event { return next(10_000) }, func() []event.Event { return next(30_000) }
 	lines := openGrowing(t, filepath.Join(dir, "events.json"))
-	session.rate(p, 1, lines, next)
-	alone := session.rate(p, 12, lines, next)
+	session.rate(p, 1, lines, burst)
+	alone := session.rate(p, 4, lines, long)
 
 	config := healthy
 	since := number // of the first event the others get
@@ -175,7 +175,7 @@ func TestHostileConnectors(t *testing.T) {
 	writeFile(t, dir, "weir.yaml", config)
 	p.hangup(t, 1)
 	began := time.Now()
-	first := session.rate(p, 3, lines, next) // while they load, and are ended for the first time
+	first := session.rate(p, 3, lines, burst) // while they load, and are ended for the first time
 
 	// Each is in the list of scripts, and in the log.
 	var reported string
@@ -208,7 +208,7 @@ func TestHostileConnectors(t *testing.T) {
 		}
 	}
 	time.Sleep(time.Until(began.Add(45 * time.Second)))
-	beside := session.rate(p, 12, lines, next)
+	beside := session.rate(p, 4, lines, long)
 
 	// A good script takes their place, with more time for its calls: all begin at once.
 	writeFile(t, dir, "counter.lua", counter)
@@ -245,7 +245,7 @@ func TestHostileConnectors(t *testing.T) {
 	}
 	writeFile(t, dir, "weir.yaml", healthy)
 	p.hangup(t, 3)
-	again := session.rate(p, 12, lines, next)
+	again := session.rate(p, 4, lines, long)
 	t.Logf("a healthy connector: %v alone, %v beside %d hostile ones, %v alone again: %.0f %%, share %.0f %%; %v in their first seconds",
 		alone, beside, len(hostile), again, 200*beside.events/(alone.events+again.events), 200*beside.share/(alone.share+again.share), first)
 	session.stop()

@@ -9,13 +9,14 @@ import (
 // such a process does not look for work that waits for another one, as an idle one does, and what is beside hostile scripts
 // loses up to a fifth of its rate. So those that offend are held (stopped, in the kernel's word) while processes of other scripts
 // compute and no processor is left for them, but for one of them in one of holdTurns turns: no script waits for ever, and each can
-// give signs of life. To offend is to have computed in one call for a quarter of Budget.Busy, or to come after a process that left niceMost
-// behind, and to give way again or to be younger than a minute: a script that only has long calls is not held.
+// give signs of life. To offend is to have computed in one call for a quarter of Budget.Busy, or for longCall in one that failed,
+// to raise one error after the other, or to come after a process that left niceMost behind; and to give way again or to be younger
+// than a minute. A script that only has long calls is not held.
 const (
 	holdPeriod = 10 * time.Millisecond // a turn
 	holdTurns  = 10
-	holdDemand = holdPeriod / 5 // on a processor or waiting for one within a turn, and a process computes
-	holdMemory = 3              // turns for which that is true: the kernel counts in steps that may be longer than one
+	holdDemand = holdPeriod / 5                // on a processor or waiting for one within a turn, and a process computes
+	holdMemory = int(time.Second / holdPeriod) // turns for which that is true: pollers send in bursts, and the time to notice each of them would be lost
 )
 
 // govern starts to hold processes, unless that goes on, until there are none to hold. It is called again and again while there is one.

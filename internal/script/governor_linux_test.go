@@ -83,6 +83,45 @@ func TestHold(t *testing.T) {
 	await("at an end with nothing left to hold", func() bool { return !registry.holding() })
 }
 
+// Who only takes long gives way, and who fails again and again, or after long calls, may be held as well.
+func TestOffend(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind    byte
+		offends bool
+	}{"long calls": {labour, false}, "long calls that fail": {stumble, true}, "one error after the other": {raise, true}} {
+		t.Run(name, func(t *testing.T) {
+			s := supervise(t, probeSpec("", Budget{Busy: time.Hour, Hard: time.Hour, Memory: 1 << 40}), nil)
+			p := next(t, s.ready)
+			ctx, cancel := context.WithCancel(t.Context())
+			var feeding sync.WaitGroup
+			feeding.Go(func() {
+				for p.SendWait(ctx, c.kind, nil) == nil {
+				}
+			})
+			gaveWay := func() (way, offends bool) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return p.nice == niceMost, p.offended
+			}
+			looks := 0
+			for deadline := time.Now().Add(time.Minute); looks < 20; time.Sleep(memoryLook) {
+				way, offends := gaveWay()
+				if way && offends == c.offends {
+					looks++ // it stays so
+				} else if looks > 0 || time.Now().After(deadline) {
+					t.Fatalf("it has given way: %v, it offends: %v", way, offends)
+				}
+				if looks > 0 && c.offends {
+					break
+				}
+			}
+			cancel()
+			feeding.Wait()
+			s.stop()
+		})
+	}
+}
+
 func (p *Process) isHeld() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -76,6 +76,8 @@ const (
 	wait
 	chatter
 	work
+	labour
+	stumble
 )
 
 // spin never returns.
@@ -156,6 +158,13 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 	case work:
 		for began := time.Now(); time.Since(began) < 10*time.Millisecond; {
 			h.frames++
+		}
+	case labour, stumble:
+		for began := time.Now(); time.Since(began) < 3*longCall; {
+			h.frames++
+		}
+		if kind == stumble {
+			return errors.New("it was in vain")
 		}
 	case chatter:
 		for range 20000 {

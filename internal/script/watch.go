@@ -129,7 +129,8 @@ func (p *Process) hearPong(q pong) error {
 	}
 	inCall, nice := computed-p.before, p.nice
 	budget, loads := p.spec.Budget, q.Name == "setup"
-	p.offended = p.offended || budget.Busy > 0 && !loads && inCall >= budget.Busy/4
+	raised := q.Errors - before.Errors
+	p.offended = p.offended || raised >= manyErrors || budget.Busy > 0 && !loads && (inCall >= budget.Busy/4 || raised > 0 && inCall >= longCall)
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	p.count.unsaid.Add(int64(q.Unsaid - before.Unsaid))
@@ -149,7 +150,7 @@ func (p *Process) hearPong(q pong) error {
 		p.giveWay(niceMost-1, "loading computes for long: the script gives way to others")
 	case q.Name != "" && computes && inCall >= longCall:
 		p.giveWay(niceMost, "a call computes for long: the script gives way to others")
-	case q.Errors-before.Errors >= manyErrors:
+	case raised >= manyErrors:
 		p.giveWay(niceMost, "the script raises one error after the other: it gives way to others")
 	}
 	if p.offends() {
