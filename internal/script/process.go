@@ -59,6 +59,7 @@ type Process struct {
 	looked    time.Time     // when the last pong came
 	computed  time.Duration // by then
 	before    time.Duration // what it had computed when the call of the last pong began, as far as that was seen
+	inCall    time.Duration // what that call had computed by then
 	nice      int           // steps of priority it gave up
 	greedy    bool          // it had to since it was started
 	offended  bool          // it, or the one before it: others must not suffer

@@ -129,8 +129,9 @@ func (p *Process) hearPong(q pong) error {
 	}
 	inCall, nice := computed-p.before, p.nice
 	budget, loads := p.spec.Budget, q.Name == "setup"
-	raised := q.Errors - before.Errors
-	p.offended = p.offended || raised >= manyErrors || budget.Busy > 0 && !loads && (inCall >= budget.Busy/4 || raised > 0 && inCall >= longCall)
+	raised, long := q.Errors-before.Errors, max(inCall, p.inCall) // the call that failed may be the one that ran at the last look
+	p.inCall = inCall
+	p.offended = p.offended || raised >= manyErrors || budget.Busy > 0 && !loads && (inCall >= budget.Busy/4 || raised > 0 && long >= longCall)
 	p.mu.Unlock()
 	p.count.running(p, func(v *vitals) { v.pong = q })
 	p.count.unsaid.Add(int64(q.Unsaid - before.Unsaid))
