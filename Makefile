@@ -4,7 +4,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/weirhq/weir/internal/cli.version=$(VERSION)
 FUZZTIME := 60s
 
-.PHONY: run test crash contracts bench fuzz lint build deps deps-test deps-contracts
+.PHONY: run test crash hostile contracts bench fuzz lint build deps deps-test deps-contracts
 
 run: build ## build Weir and start it with every default
 	exec bin/weir run
@@ -17,6 +17,9 @@ test: lint deps-test build ## formatting, vet, staticcheck, unit and end-to-end 
 
 crash: deps ## 200 kill -9 of the daemon and of a connector under load, about a minute
 	WEIR_KILLS=200 go test -count=1 -v -run '^TestKillConnector$$' ./test
+
+hostile: deps ## the rate of a connector beside 61 hostile ones and alone, five times in turn, ten minutes
+	WEIR_CYCLES=5 go test -count=1 -timeout 30m -v -run '^TestHostileConnectors$$' ./test
 
 CONTRACT := ../shared/contracts/000_901416f614ad6a25.txt
 CONTRACT_MONITORS := ../shared/contracts/001_25794be982ced08d.txt

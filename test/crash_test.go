@@ -234,22 +234,26 @@ sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0", synthesize: false}]}
 connectors: [{name: hundredth, script: hundredth.lua, queue_size: 300, categories: ["neb:ServiceStatus"], parameters: {endpoint: endpoint}}]
 `
 
+// setting is a number that an environment variable gives a test, or otherwise.
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
 // Kill -9 of the daemon and of the script's process at random moments under load:
 // nothing the poller was told to be safe is missing at the endpoint, nothing a
 // script had acknowledged comes again, and what comes twice was not acknowledged.
 // WEIR_KILLS says how many kills (40), WEIR_SEED repeats the moments of a run.
 func TestKillConnector(t *testing.T) {
-	number := func(name string, otherwise uint64) uint64 {
-		if text := os.Getenv(name); text != "" {
-			n, err := strconv.ParseUint(text, 10, 63)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			return n
-		}
-		return otherwise
-	}
-	kills, seed := int(number("WEIR_KILLS", 40)), number("WEIR_SEED", uint64(time.Now().UnixNano()))
+	kills, seed := int(setting(t, "WEIR_KILLS", 40)), setting(t, "WEIR_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("WEIR_KILLS=%d WEIR_SEED=%d", kills, seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }

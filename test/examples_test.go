@@ -82,7 +82,7 @@ func TestFileLogger(t *testing.T) {
 		}
 		err := eventually(func() error {
 			n := 0
-			for _, l := range readLogged(t, filepath.Join(dir, "events.json")) {
+			for l := range readLogged(t, filepath.Join(dir, "events.json")) {
 				if l.Type != want {
 					continue
 				}

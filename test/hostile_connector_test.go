@@ -38,18 +38,28 @@ function flush()
 end
 `
 
-// rate is how many events a second a connector wrote to a file while there were some, and for which part
-// of that time it computed: the first depends on how fast the machine is just then, the second does not.
-type rate struct{ events, share float64 }
-
-func (r rate) String() string {
-	return fmt.Sprintf("%.0f/s (computing %.0f %%)", r.events, 100*r.share)
+// pace is how many events a connector wrote to a file, the time in which there were some, and how much of that it computed: events
+// a second depend on how fast the machine is just then, the part of the time does not.
+type pace struct {
+	events         int
+	took, computed time.Duration
 }
 
-// rate sends so many bursts of events, one a second, to the connector called file, which writes them to lines. next makes a burst.
-func (p *poller) rate(w *process, bursts int, lines *growing, next func() []event.Event) rate {
+func (p pace) plus(q pace) pace {
+	return pace{p.events + q.events, p.took + q.took, p.computed + q.computed}
+}
+
+func (p pace) rate() float64 { return float64(p.events) / p.took.Seconds() } // events a second
+
+func (p pace) share() float64 { return p.computed.Seconds() / p.took.Seconds() }
+
+func (p pace) String() string {
+	return fmt.Sprintf("%.0f/s (computing %.0f %%)", p.rate(), 100*p.share())
+}
+
+// pace sends so many bursts of events, no more than one a second, to the connector called file, which writes them to lines. next makes a burst.
+func (p *poller) pace(w *process, bursts int, lines *growing, next func() []event.Event) (sum pace) {
 	p.t.Helper()
-	events, busy := 0, time.Duration(0)
 	before := computed(p.t, w, "file")
 	for range bursts {
 		list := next()
@@ -65,10 +75,11 @@ func (p *poller) rate(w *process, bursts int, lines *growing, next func() []even
 			time.Sleep(2 * time.Millisecond)
 		}
 		took := time.Since(begin)
-		events, busy = events+len(list), busy+took
+		sum = sum.plus(pace{events: len(list), took: took})
 		time.Sleep(time.Second - took)
 	}
-	return rate{float64(events) / busy.Seconds(), (computed(p.t, w, "file") - before).Seconds() / busy.Seconds()}
+	sum.computed = computed(p.t, w, "file") - before
+	return sum
 }
 
 // growing counts the lines of a file that grows.
@@ -122,6 +133,9 @@ func computed(t *testing.T, w *process, name string) time.Duration {
 	return time.Duration(nanoseconds)
 }
 
+// settled is the time after which every hostile connector has had its turn, and been ended.
+const settled = 45 * time.Second
+
 // checkEvents are checks as events, from number first on.
 func checkEvents(t *testing.T, first, n int) []event.Event {
 	t.Helper()
@@ -139,9 +153,11 @@ func checkEvents(t *testing.T, first, n int) []event.Event {
 
 // Hostile connectors beside a healthy one: it gets everything, and each of the others is
 // reported with its place and loses nothing: a good script in its place gets all events.
+// WEIR_CYCLES says how often (0) its rate is measured anew afterwards, alone and beside the others in turn.
 func TestHostileConnectors(t *testing.T) {
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
+	cycles := int(setting(t, "WEIR_CYCLES", 0))
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,21 +180,21 @@ func TestHostileConnectors(t *testing.T) {
 		long = func() []event.Event { return next(5_000) }
 	}
 	lines := openGrowing(t, filepath.Join(dir, "events.json"))
-	session.rate(p, 1, lines, burst)
-	alone := session.rate(p, 4, lines, long)
+	session.pace(p, 1, lines, burst)
+	alone := session.pace(p, 4, lines, long)
 
-	config := healthy
+	others := healthy
 	since := number // of the first event the others get
 	for _, h := range hostile {
 		if h.text != "" || h.name == "empty" {
 			writeFile(t, dir, h.name+".lua", h.text)
 		}
-		config += fmt.Sprintf("  - {name: %s, script: %s.lua, categories: [neb], call_timeout: 500ms, memory: 256MiB, quarantine: 0, queue_size: 100000, parameters: {file: %s.count}}\n", h.name, h.name, h.name)
+		others += fmt.Sprintf("  - {name: %s, script: %s.lua, categories: [neb], call_timeout: 500ms, memory: 256MiB, quarantine: 0, queue_size: 100000, parameters: {file: %s.count}}\n", h.name, h.name, h.name)
 	}
-	writeFile(t, dir, "weir.yaml", config)
+	writeFile(t, dir, "weir.yaml", others)
 	p.hangup(t, 1)
 	began := time.Now()
-	first := session.rate(p, 3, lines, burst) // while they load, and are ended for the first time
+	first := session.pace(p, 3, lines, burst) // while they load, and are ended for the first time
 
 	// Each is in the list of scripts, and in the log.
 	var reported string
@@ -210,12 +226,12 @@ func TestHostileConnectors(t *testing.T) {
 			t.Errorf("the log does not say %q of %s", h.want, h.name)
 		}
 	}
-	time.Sleep(time.Until(began.Add(45 * time.Second)))
-	beside := session.rate(p, 4, lines, long)
+	time.Sleep(time.Until(began.Add(settled)))
+	beside := session.pace(p, 4, lines, long)
 
 	// A good script takes their place, with more time for its calls: all begin at once.
 	writeFile(t, dir, "counter.lua", counter)
-	config = strings.ReplaceAll(config, "call_timeout: 500ms", "call_timeout: 30s")
+	config := strings.ReplaceAll(others, "call_timeout: 500ms", "call_timeout: 30s")
 	for _, h := range hostile {
 		config = strings.Replace(config, "script: "+h.name+".lua,", "script: counter.lua,", 1)
 	}
@@ -248,9 +264,33 @@ func TestHostileConnectors(t *testing.T) {
 	}
 	writeFile(t, dir, "weir.yaml", healthy)
 	p.hangup(t, 3)
-	again := session.rate(p, 4, lines, long)
-	t.Logf("a healthy connector: %v alone, %v beside %d hostile ones, %v alone again: %.0f %%, share %.0f %%; %v in their first seconds",
-		alone, beside, len(hostile), again, 200*beside.events/(alone.events+again.events), 200*beside.share/(alone.share+again.share), first)
+	again := session.pace(p, 4, lines, long)
+	t.Logf("a healthy connector: %v alone, %v in the first seconds of %d hostile ones", alone, first, len(hostile))
+	say := func(alone, beside pace) {
+		t.Logf("%v alone, %v beside them: it keeps %.0f %%", alone, beside, 100*beside.rate()/alone.rate())
+	}
+	alone = alone.plus(again)
+	say(alone, beside)
+	if cycles > 0 {
+		alone, beside = pace{}, pace{}
+	}
+	long = func() []event.Event { return next(100_000) }
+	for i := range cycles {
+		before := session.pace(p, 3, lines, long)
+		writeFile(t, dir, "weir.yaml", others)
+		p.hangup(t, 4+2*i)
+		time.Sleep(settled)
+		between := session.pace(p, 6, lines, long)
+		writeFile(t, dir, "weir.yaml", healthy)
+		p.hangup(t, 5+2*i)
+		before = before.plus(session.pace(p, 3, lines, long))
+		say(before, between)
+		alone, beside = alone.plus(before), beside.plus(between)
+	}
+	if cycles > 0 {
+		t.Logf("in %d cycles:", cycles)
+		say(alone, beside)
+	}
 	session.stop()
 	if n := delivered(t, filepath.Join(dir, "events.json"), number); n != number {
 		t.Errorf("%d lines for %d events", n, number)
