@@ -234,8 +234,8 @@ sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0", synthesize: false}]}
 connectors: [{name: hundredth, script: hundredth.lua, queue_size: 300, categories: ["neb:ServiceStatus"], parameters: {endpoint: endpoint}}]
 `
 
-// setting is a number that an environment variable gives a test, or otherwise.
-func setting(t *testing.T, name string, otherwise uint64) uint64 {
+// environmentNumber is a number that an environment variable gives a test, or otherwise.
+func environmentNumber(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {
@@ -253,7 +253,7 @@ func setting(t *testing.T, name string, otherwise uint64) uint64 {
 // script had acknowledged comes again, and what comes twice was not acknowledged.
 // WEIR_KILLS says how many kills (40), WEIR_SEED repeats the moments of a run.
 func TestKillConnector(t *testing.T) {
-	kills, seed := int(setting(t, "WEIR_KILLS", 40)), setting(t, "WEIR_SEED", uint64(time.Now().UnixNano()))
+	kills, seed := int(environmentNumber(t, "WEIR_KILLS", 40)), environmentNumber(t, "WEIR_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("WEIR_KILLS=%d WEIR_SEED=%d", kills, seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }

@@ -157,7 +157,7 @@ func checkEvents(t *testing.T, first, n int) []event.Event {
 func TestHostileConnectors(t *testing.T) {
 	dir := t.TempDir()
 	copyExample(t, dir, "file-logger.lua")
-	cycles := int(setting(t, "WEIR_CYCLES", 0))
+	cycles := int(environmentNumber(t, "WEIR_CYCLES", 0))
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
