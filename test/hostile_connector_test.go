@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,24 +197,30 @@ func TestHostileConnectors(t *testing.T) {
 	began := time.Now()
 	first := session.pace(p, 3, lines, burst) // while they load, and are ended for the first time
 
-	// Each is in the list of scripts, and in the log.
-	var reported string
+	// Each is in the list of scripts, and in the log, with file and line; the one that is no file without a line.
+	reports := func(text string, name, want string) bool {
+		place := regexp.MustCompile(`\b` + name + `\.lua:[1-9]`)
+		return strings.Contains(text, want) && (name == "missing" || place.MatchString(text))
+	}
+	var reported []string
 	missing := hostile[:1]
 	for deadline := time.Now().Add(3 * time.Minute); len(missing) > 0 && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		missing = nil
-		if _, reported, err = p.get("/api/v1/scripts"); err != nil {
+		_, list, err := p.get("/api/v1/scripts")
+		if err != nil {
 			t.Fatal(err)
 		}
+		reported = strings.Split(list, `{"name":`)
 		for _, h := range hostile {
-			if !slices.ContainsFunc(strings.Split(reported, `{"name":`), func(part string) bool {
-				return strings.HasPrefix(part, strconv.Quote(h.name)) && strings.Contains(part, h.want)
+			if !slices.ContainsFunc(reported, func(part string) bool {
+				return strings.HasPrefix(part, strconv.Quote(h.name)) && reports(part, h.name, h.want)
 			}) {
 				missing = append(missing, h)
 			}
 		}
 	}
 	for _, h := range missing {
-		for part := range strings.SplitSeq(reported, `{"name":`) {
+		for _, part := range reported {
 			if strings.HasPrefix(part, strconv.Quote(h.name)) {
 				t.Errorf("not reported with %q: %s", h.want, part)
 			}
@@ -221,7 +228,7 @@ func TestHostileConnectors(t *testing.T) {
 	}
 	for _, h := range hostile {
 		if !slices.ContainsFunc(strings.Split(p.log(), "\n"), func(line string) bool {
-			return strings.Contains(line, "script="+h.name) && strings.Contains(line, h.want)
+			return strings.Contains(line, "script="+h.name) && reports(line, h.name, h.want)
 		}) {
 			t.Errorf("the log does not say %q of %s", h.want, h.name)
 		}
@@ -254,8 +261,8 @@ func TestHostileConnectors(t *testing.T) {
 			return err
 		})
 		if err != nil {
-			_, reported, _ = p.get("/api/v1/scripts")
-			for part := range strings.SplitSeq(reported, `{"name":`) {
+			_, list, _ := p.get("/api/v1/scripts")
+			for part := range strings.SplitSeq(list, `{"name":`) {
 				if strings.HasPrefix(part, strconv.Quote(h.name)) {
 					t.Errorf("%s: %v: %s", h.name, err, part)
 				}

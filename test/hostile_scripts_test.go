@@ -1,7 +1,7 @@
 package test
 
-// hostile are scripts that do what no script should. Each is named in the list of
-// scripts, and in the log, with want in it.
+// hostile are scripts that do what no script should. Each is in the list of scripts, and in the log,
+// with want and with a line of its own.
 var hostile = []struct {
 	name, text, want string
 	acknowledges     bool // some of what it gets

@@ -95,7 +95,7 @@ connectors:
 	}
 	if diff := cmp.Diff(`warning: DIR/weir.yaml:11:PLACE: connectors[1]: unknown categories are left out: ["nonsense"]; the others count
 warning: DIR/weir.yaml:12:PLACE: connectors[1]: the parameter 'x' is left out: its type "none" is none of string, number and password
-warning: connector splunk: DIR/splunk.lua: the filter is not used: lua: the function filter does not return a boolean
+warning: connector splunk: DIR/splunk.lua:3: the filter is not used: lua: the function filter does not return a boolean
 warning: connector splunk: DIR/splunk.lua: broker_api_version is 7, it must be 1 or 2: 1 is used
 `, columns.ReplaceAllString(errs, ":PLACE: connectors")); diff != "" {
 		t.Error(diff)
@@ -112,10 +112,10 @@ func TestCheckScripts(t *testing.T) {
 	}
 	f("function init( end", "DIR/a.lua:1: ")
 	f("\n\nlocal x = nil + 1\n"+minimal, "DIR/a.lua:3: ")
-	f("\x1bLJ not Lua", "DIR/a.lua: lua: 'DIR/a.lua' could not be loaded: ")
-	f("function init() end", "DIR/a.lua: lua: 'DIR/a.lua' write() global function is missing")
-	f("function write() end", "DIR/a.lua: lua: 'DIR/a.lua' init() global function is missing")
-	f("init = 1\nfunction write() end", "DIR/a.lua: lua: 'DIR/a.lua' init() global function is missing")
+	f("\x1bLJ not Lua", "DIR/a.lua:1: lua: 'DIR/a.lua' could not be loaded: ")
+	f("function init() end", "DIR/a.lua:1: lua: 'DIR/a.lua' write() global function is missing")
+	f("function write() end", "DIR/a.lua:1: lua: 'DIR/a.lua' init() global function is missing")
+	f("init = 1\nfunction write() end", "DIR/a.lua:1: lua: 'DIR/a.lua' init() global function is missing")
 	f("require('no.such.module')\n"+minimal, "DIR/a.lua")
 	f("os.exit(0)\n"+minimal, "DIR/a.lua")
 	f("\nwhile true do end\n"+minimal, `script "a" killed: a call took longer than 2.2s in setup at DIR/a.lua:2`)

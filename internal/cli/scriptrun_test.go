@@ -41,7 +41,7 @@ function flush() return true end`)
 {"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"false","acknowledged":0}
 {"call":"write","category":1,"element":32,"event":"HostStatus","result":"false","acknowledged":0}
 {"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"true","acknowledged":3}
-{"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"not_boolean","acknowledged":3,"errors":["` + script + `: lua: 'write' must return a boolean, got number (event neb:service_status (1:24))"]}
+{"call":"write","category":1,"element":29,"event":"ServiceStatus","result":"not_boolean","acknowledged":3,"errors":["` + script + `:4: lua: 'write' must return a boolean, got number (event neb:service_status (1:24))"]}
 {"call":"write","category":1,"element":55,"event":"AdaptiveServiceStatus","result":"skipped","acknowledged":3}
 {"call":"flush","result":"true","acknowledged":5}
 `
@@ -79,7 +79,7 @@ function init() error({}) end
 function write() return true end`)
 	lines(`{"call":"load"}
 {"call":"filter","category":1,"element":2,"event":"comment","result":"not_boolean","errors":["`+noBoolean+
-		`: the filter is not used: lua: the function filter does not return a boolean","`+noBoolean+`: broker_api_version is 3, it must be 1 or 2: 1 is used"]}
+		`:3: the filter is not used: lua: the function filter does not return a boolean","`+noBoolean+`: broker_api_version is 3, it must be 1 or 2: 1 is used"]}
 {"call":"init","result":"error","errors":["`+noBoolean+`:4: lua: error running function 'init': (error object is a table value)"]}
 `, noBoolean)
 	broken := path("broken.lua", "function init(")

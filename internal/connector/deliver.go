@@ -249,11 +249,7 @@ func (s *Script) report(e *lua.RecordError) {
 	if e.Cause == lua.CauseNotBoolean {
 		message = "lua: " + message
 	}
-	file := e.Err.File
-	if file == "" {
-		file = s.setup.Script
-	}
-	s.out.Error(&script.Error{Message: fmt.Sprintf("%s (event %s)", message, about), File: file, Line: e.Err.Line, Traceback: e.Err.Traceback})
+	s.out.Error(s.at("write", &script.Error{Message: fmt.Sprintf("%s (event %s)", message, about), File: e.Err.File, Line: e.Err.Line, Traceback: e.Err.Traceback}))
 }
 
 // Flush calls flush, if there is one (1.6), and goes on with what waits when the
@@ -284,7 +280,7 @@ func (s *Script) flush() (done, ok bool, err error) {
 		done, ok = results[0].(bool)
 	}
 	if !ok {
-		s.out.Error(&script.Error{Message: "lua: 'flush' must return a boolean", File: s.setup.Script})
+		s.out.Error(s.at("flush", &script.Error{Message: "lua: 'flush' must return a boolean"}))
 	}
 	if done && s.pending > 0 {
 		s.acknowledge(s.next - 1)

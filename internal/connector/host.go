@@ -103,6 +103,9 @@ func (h *host) Stop(out *script.Writer) {
 	}
 }
 
+// Place implements script.Placer.
+func (h *host) Place() string { return h.script.place() }
+
 // Position implements script.Host.
 func (h *host) Position() string {
 	s := h.loaded.Load()

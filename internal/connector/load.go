@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,7 +72,7 @@ func (s *Script) load() error {
 	path := s.setup.Script
 	fail := func(err error, format string, args ...any) error {
 		text := fmt.Sprintf(format, args...)
-		e := &script.Error{Message: text, File: path}
+		e := &script.Error{Message: text, File: path, Line: 1} // what no line is to blame for is said of the first
 		var raised *lua.Error
 		var exit *lua.ExitError
 		switch {
@@ -226,7 +227,7 @@ func (s *Script) probe() {
 			}
 		}
 		s.probed = "not_boolean"
-		err = &script.Error{Message: "lua: the function filter does not return a boolean", File: s.setup.Script}
+		err = s.at("filter", &script.Error{Message: "lua: the function filter does not return a boolean"})
 	}
 	const unused = "the filter is not used: "
 	if e := new(script.Error); errors.As(asScriptError(err), &e) {
@@ -282,6 +283,21 @@ func asScriptError(err error) error {
 	}
 	return err
 }
+
+// at gives an error that has no line the place where a global function begins.
+func (s *Script) at(function string, e *script.Error) *script.Error {
+	if e.Line > 0 {
+		return e
+	}
+	if p := s.vm.Defined(function); p != nil {
+		e.File, e.Line = p.File, p.Line
+	}
+	e.File = cmp.Or(e.File, s.setup.Script)
+	return e
+}
+
+// place is the file:line where write begins.
+func (s *Script) place() string { return s.at("write", new(script.Error)).Position() }
 
 // Position is the file:line the running call is at, "" when nothing runs.
 func (s *Script) Position() string {

@@ -20,6 +20,7 @@ static void on_crash(int number, siginfo_t *info, void *context) {
   (void)info;
   (void)context;
   signal(number, SIG_DFL); // the instruction runs again after this and ends the process; so does a crash in here
+  if (number == SIGABRT) raise(number); // waits for the end of this
   weir_vm *vm = weir_running;
   if (!vm || vm->running <= 0) return;
   if (vm->guess_line > 0) say(vm->guess_file, vm->guess_line);
@@ -27,12 +28,19 @@ static void on_crash(int number, siginfo_t *info, void *context) {
   if (weir_script_level(vm->inside ? vm->inside : vm->main, 0, &ar)) say(weir_file(&ar), ar.currentline); // a later line counts
 }
 
-// The Go runtime installs its handlers after this and forwards to them what happens in C code.
-__attribute__((constructor)) static void install(void) {
+static void watch(int number) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
-  for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) sigaction(crashes[i], &action, NULL);
+  sigaction(number, &action, NULL);
 }
+
+// The Go runtime installs its handlers after this and forwards to them what happens in C code.
+__attribute__((constructor)) static void install(void) {
+  const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+  for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) watch(crashes[i]);
+}
+
+// What the C library aborts for is not forwarded, so that handler takes the place of the runtime's.
+void weir_watch_abort(void) { watch(SIGABRT); }

@@ -35,7 +35,7 @@ static int uvarint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
   return 0;
 }
 
-static void describe(dispatch *d, int cause, const char *message) {
+static void describe(dispatch *d, int cause, const char *message, const char *file, int line) {
   weir_dispatch_state *s = d->s;
   if (s->described >= s->messages) return;
   s->described++;
@@ -47,8 +47,8 @@ static void describe(dispatch *d, int cause, const char *message) {
     return;
   }
   weir_put_bytes(d->errors, message, strlen(message));
-  weir_put_bytes(d->errors, NULL, 0);
-  weir_put_u32(d->errors, 0);
+  weir_put_bytes(d->errors, file, strlen(file));
+  weir_put_u32(d->errors, (uint32_t)line);
   weir_put_u32(d->errors, 0);
   weir_put_bytes(d->errors, NULL, 0);
 }
@@ -56,7 +56,11 @@ static void describe(dispatch *d, int cause, const char *message) {
 static void not_boolean(lua_State *L, dispatch *d, const char *function) {
   d->s->not_boolean++;
   const char *message = lua_pushfstring(L, "'%s' must return a boolean, got %s", function, lua_isnil(L, -1) ? "nil" : luaL_typename(L, -1));
-  describe(d, CAUSE_NOT_BOOLEAN, message);
+  lua_Debug ar = {.linedefined = 0};
+  lua_pushstring(L, function);
+  lua_rawget(L, LUA_GLOBALSINDEX);
+  if (lua_isfunction(L, -1)) lua_getinfo(L, ">S", &ar); // which pops it
+  describe(d, CAUSE_NOT_BOOLEAN, message, ar.linedefined > 0 ? weir_file(&ar) : "", ar.linedefined > 0 ? ar.linedefined : 0);
 }
 
 enum { FILTER = 2, HANDLER, KEEP = HANDLER };
@@ -137,7 +141,7 @@ static int run(lua_State *L) {
     lua_gettable(L, LUA_GLOBALSINDEX);
     if (!weir_call_with_record(L, f, p, (size_t)n, (int)s->read_only, &s->given)) {
       s->malformed++;
-      describe(d, CAUSE_MALFORMED, "malformed payload");
+      describe(d, CAUSE_MALFORMED, "malformed payload", "", 0);
       continue;
     }
     if (!lua_isboolean(L, -1)) not_boolean(L, d, d->handler);
@@ -166,7 +170,7 @@ static int protect(lua_State *L) {
     weir_unseen_error(d->vm, L);
     if (d->in_record) {
       s->failed++;
-      describe(d, interrupted ? CAUSE_DEADLINE : CAUSE_ERROR, NULL);
+      describe(d, interrupted ? CAUSE_DEADLINE : CAUSE_ERROR, NULL, NULL, 0);
     }
     if (d->vm->exited || interrupted || !d->in_record) {
       s->stop = d->vm->exited ? STOP_EXIT : interrupted ? STOP_DEADLINE : STOP_BATCH;

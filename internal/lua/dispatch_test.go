@@ -300,11 +300,11 @@ func TestDispatch(t *testing.T) {
 	f(`local n = 0 function write(d) n = n + 1 if n == 1 then return 1 elseif n == 2 then return "true" elseif n == 3 then return end return n == 5 end`,
 		DispatchOptions{Messages: 2},
 		DispatchResult{Records: 5, NotBoolean: 3, False: 1, True: 1, LastTrue: 4, Errors: []RecordError{
-			{0, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got number"}},
-			{1, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got string"}}}})
+			{0, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got number", File: "test", Line: 1}},
+			{1, plain, CauseNotBoolean, &Error{Message: "'write' must return a boolean, got string", File: "test", Line: 1}}}})
 	f("function filter() return 'x' end function write() return true end", DispatchOptions{Filter: "filter", Messages: 1},
 		DispatchResult{Records: 5, NotBoolean: 5, LastTrue: -1, Pending: 5, Given: 5, Errors: []RecordError{
-			{0, plain, CauseNotBoolean, &Error{Message: "'filter' must return a boolean, got string"}}}})
+			{0, plain, CauseNotBoolean, &Error{Message: "'filter' must return a boolean, got string", File: "test", Line: 1}}}})
 	f("function filter() error('x') end function write() return true end", DispatchOptions{Filter: "filter", Limit: 3},
 		DispatchResult{Records: 3, Used: len(batch) / 5 * 3, Stop: StopLimit, Failed: 3, LastTrue: -1, Pending: 3, Given: 3})
 	f("function filter() return false end", DispatchOptions{Filter: "filter", Limit: 3},

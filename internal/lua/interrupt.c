@@ -98,6 +98,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 }
 
 int weir_signal_setup(void) {
+  weir_watch_abort();
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = on_signal;

@@ -315,7 +315,7 @@ static void note_entry(weir_vm *vm, lua_State *L, int i) {
     weir_set_guess(vm, weir_file(&ar), ar.linedefined);
 }
 
-enum { OP_CALL = 1, OP_CALL_REF, OP_LOAD, OP_SET, OP_GET, OP_COLLECT, OP_TYPE, OP_RECORD, OP_RELEASE };
+enum { OP_CALL = 1, OP_CALL_REF, OP_LOAD, OP_SET, OP_GET, OP_COLLECT, OP_TYPE, OP_RECORD, OP_RELEASE, OP_DEFINED };
 
 typedef struct {
   weir_vm *vm;
@@ -382,6 +382,15 @@ static int run(lua_State *L) {
     get_path(L, q, weir_u32(&q->in));
     weir_put_value(L, vm, &q->out, -1, 0);
     break;
+  case OP_DEFINED: {
+    lua_Debug ar = {.linedefined = -1};
+    get_path(L, q, weir_u32(&q->in));
+    if (lua_isfunction(L, -1)) lua_getinfo(L, ">S", &ar);
+    const char *file = ar.linedefined > 0 ? weir_file(&ar) : "";
+    weir_put_bytes(&q->out, file, strlen(file));
+    weir_put_u32(&q->out, (uint32_t)ar.linedefined);
+    break;
+  }
   case OP_COLLECT:
     lua_gc(L, LUA_GCCOLLECT, 0);
     break;

@@ -130,6 +130,7 @@ const (
 	opType
 	opRecord
 	opRelease
+	opDefined
 )
 
 // begin starts a request for an operation.
@@ -269,6 +270,18 @@ func (vm *VM) Global(name string) (Value, error) {
 		return nil, err
 	}
 	return r.value(), nil
+}
+
+// Defined returns where the function that a global variable holds begins, nil when it holds none that is written in Lua.
+func (vm *VM) Defined(name string) *Position {
+	r, err := vm.run(appendPath(vm.begin(opDefined), name))
+	if err != nil {
+		return nil
+	}
+	if file := string(r.bytes()); file != "" {
+		return &Position{File: file, Line: int(r.u32()), Exact: true}
+	}
+	return nil
 }
 
 // Register makes a module of Go functions that scripts get by require. It comes before files on package.path.

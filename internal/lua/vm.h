@@ -136,6 +136,9 @@ int weir_position(weir_vm *vm);
 int weir_position_result(weir_vm *vm, int give_up);
 void weir_set_guess(weir_vm *vm, const char *file, int line);
 
+// crash.c
+void weir_watch_abort(void);
+
 // dispatch.c
 typedef struct {
   // asked

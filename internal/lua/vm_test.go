@@ -173,6 +173,15 @@ func TestGlobals(t *testing.T) {
 	if _, err := vm.Global("a.b"); err == nil {
 		t.Error("no error for a member of nil")
 	}
+	eval(t, vm, "\nfunction f()\nend\nx = 1")
+	if p := vm.Defined("f"); p == nil || *p != (Position{File: "test", Line: 2, Exact: true}) {
+		t.Errorf("f is defined at %v", p)
+	}
+	for _, name := range []string{"x", "y", "y.z", "string.rep"} {
+		if p := vm.Defined(name); p != nil {
+			t.Errorf("%s is defined at %v", name, *p)
+		}
+	}
 	got, err := vm.Call("string.rep", "ab", 3)
 	if diff := cmp.Diff([]Value{"ababab"}, got); diff != "" || err != nil {
 		t.Error(diff, err)

@@ -15,7 +15,7 @@ type Exit struct {
 	Name     string // of the script
 	Reason   string // such as "exited with code 3" or "killed: a call took longer than 5s"
 	Call     string // the kind of call that ran, "" when none is known to have run
-	Position string // file:line the script was at last, the file alone when the line is unknown
+	Position string // file:line the script was at last, or where the function begins that ran; the file alone when neither is known
 	Output   string // the line of its last output that says most
 	Code     int    // of the process, -1 with a signal
 	Signal   string // that ended it, such as "SIGSEGV"

@@ -73,6 +73,11 @@ type pong struct {
 	Position string `json:"position"` // file:line in it where known
 }
 
+// ready is what the child says when it has loaded.
+type ready struct {
+	Place string `json:"place,omitempty"` // what Placer says
+}
+
 type logLine struct {
 	Level int    `json:"level"`          // slog.Level
 	Kind  string `json:"kind,omitempty"` // what the script calls it, for Spec.Output

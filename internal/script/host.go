@@ -32,6 +32,12 @@ type Host interface {
 	Interrupt()
 }
 
+// Placer is a Host that knows where the function that works on frames begins, file:line. It is asked once, after Setup. A process
+// that ends within Frame without another word is reported with this place.
+type Placer interface {
+	Place() string
+}
+
 // Answerer is a Host that answers Request. An error reaches the caller of
 // Request and does not count against the script. Payloads are valid during the
 // call, answers until the next one.

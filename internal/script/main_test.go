@@ -181,7 +181,7 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 		select {}
 	case raise:
 		for range 50 {
-			out.Error(errors.New("raised"))
+			out.Error(&Error{Message: "raised", File: "probe.lua", Line: 36})
 		}
 	case crash:
 		panic("probe crashed")
@@ -216,6 +216,7 @@ func (h *probe) Answer(kind byte, payload []byte, _ *Writer) ([]byte, error) {
 
 func (h *probe) Idle(out *Writer) error { return nil }
 func (h *probe) Stop(out *Writer)       { out.Log(slog.LevelInfo, "last words") }
+func (h *probe) Place() string          { return "probe.lua:5" }
 func (h *probe) Position() string       { return *h.at.Load() }
 func (h *probe) Interrupt()             { h.interrupted.Store(true) }
 

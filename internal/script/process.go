@@ -67,6 +67,7 @@ type Process struct {
 	heldSince time.Time
 	heldFor   time.Duration // before that
 	position  string        // from the last words
+	place     string        // of what works on frames
 	telling   bool          // output says what it is
 	output    string
 }
@@ -292,12 +293,19 @@ func (p *Process) take(kind byte, payload []byte) error {
 		p.child.limit()
 		p.out.putControl(kindSetup, p.spec.Setup)
 	case kindReady:
+		var r ready
+		if len(payload) > 0 { // a host in another language has nothing to say
+			if err := decode(&r); err != nil {
+				return err
+			}
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		select {
 		case <-p.ready:
 			return fmt.Errorf("%w: ready twice", errFrame)
 		default:
+			p.place = r.Place
 			close(p.ready)
 		}
 	case kindFailed:
@@ -429,6 +437,9 @@ func (p *Process) end(state status) {
 		e.Computed = p.computed - p.before
 	}
 	e.Call, e.Position = p.pong.Name, cmp.Or(p.position, p.pong.Position)
+	if p.raised {
+		e.Position = cmp.Or(p.count.lastError().Position, e.Position)
+	}
 	if p.failure != nil {
 		e.Position = "" // the failure has it
 		e.Call = ""
@@ -446,7 +457,10 @@ func (p *Process) end(state status) {
 		e.Reason, e.Output = fmt.Sprintf("exited with code %d", state.code), p.output
 	}
 	if e.Position == "" && e.Failure == nil && !e.Asked {
-		e.Position = p.spec.Path
+		if e.Working != nil {
+			e.Position = p.place
+		}
+		e.Position = cmp.Or(e.Position, p.spec.Path)
 	}
 	p.exit = e
 	p.mu.Unlock()

@@ -174,7 +174,11 @@ func (s *server) work() (err error) {
 		s.out.sendNow(kindFailed, encode(asError(err)))
 		return err
 	}
-	s.out.sendNow(kindReady, nil)
+	var r ready
+	if placer, ok := s.host.(Placer); ok {
+		r.Place = cut(placer.Place())
+	}
+	s.out.sendNow(kindReady, encode(r))
 	return s.loop()
 }
 

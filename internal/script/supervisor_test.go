@@ -114,7 +114,7 @@ func TestEndings(t *testing.T) {
 	}
 	f("endless loop", short, forever, "", `script "probe" killed: a call took longer than 2s in frame at probe.lua:134`)
 	f("exit", Budget{}, exit, "", `script "probe" exited with code 3 at probe.lua:35`)
-	f("signal", Budget{}, signal, "", "was ended by SIGKILL")
+	f("signal", Budget{}, signal, "", "was ended by SIGKILL at probe.lua:5")
 	f("panic", Budget{}, crash, "", `failed: BUG: the script host panicked: probe crashed`)
 	f("hang-up", Budget{}, hangUp, "", "was ended by SIGKILL")
 	f("memory", Budget{Memory: 256 << 20}, grow, "", "more than the 256 MiB allowed, in frame at probe.lua:137")
@@ -213,7 +213,7 @@ func TestErrorRate(t *testing.T) {
 		t.Errorf("%q, %v", answer, err)
 	}
 	send(t, p, raise, "")
-	if e := next(t, s.exits); !strings.Contains(e.Error(), `killed: more than 120 errors within a minute, the last one "raised"`) {
+	if e := next(t, s.exits); !strings.Contains(e.Error(), `killed: more than 120 errors within a minute, the last one "probe.lua:36: raised"`) || e.Position != "probe.lua:36" {
 		t.Errorf("%v", e)
 	}
 	if stats := s.Stats(); stats.Errors != 150 {
