@@ -36,7 +36,7 @@ var scriptMistakes = []struct {
 	{name: "memory", script: mistaken("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(100000) .. i end"), want: "not enough memory"},
 
 	{name: "filterraises", script: "function filter() error('cannot') end" + mistaken(""), want: "FILE:1: the filter is not used: cannot", works: true},
-	{name: "filtertext", script: "function filter() return 'yes' end" + mistaken(""), want: "FILE: the filter is not used: lua: the function filter does not return a boolean", works: true},
+	{name: "filtertext", script: "function filter() return 'yes' end" + mistaken(""), want: "FILE:1: the filter is not used: lua: the function filter does not return a boolean", works: true},
 	{name: "filterlater", script: "function filter(c, e) if e == 29 then error('later') end return true end" + mistaken(""), want: "FILE:1: later (event neb:ServiceStatus (1:29))"},
 	{name: "filterlatertext", script: "function filter(c, e) if e == 29 then return e end return true end" + mistaken(""), want: "lua: 'filter' must return a boolean, got number (event neb:ServiceStatus (1:29))"},
 	{name: "writeraises", script: mistaken("error('broken ' .. d.element)"), want: "FILE:3: broken 29 (event neb:ServiceStatus (1:29))"},
