@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -308,4 +310,81 @@ func (p *process) scriptPID(t *testing.T, name string) (pid int) {
 		t.Fatalf("%v\n%s", err, p.log())
 	}
 	return pid
+}
+
+// A stop is in order although the script waits for a peer that does not answer: what it waits for ends with an
+// error, and what it has not acknowledged comes again.
+func TestStopBesideSilentPeer(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	requests := make(chan string, 100)
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				request := make([]byte, 4<<10)
+				n, _ := conn.Read(request)
+				requests <- string(request[:n])
+				_, _ = io.Copy(io.Discard, conn) // until the script gives up
+				conn.Close()
+			}()
+		}
+	}()
+	asked := func(text string) {
+		t.Helper()
+		for {
+			select {
+			case request := <-requests:
+				if strings.HasSuffix(request, text) {
+					return
+				}
+			case <-time.After(patience):
+				t.Fatalf("the script did not send %q", text)
+			}
+		}
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "asks.lua", `
+local curl = require "cURL"
+function init(conf) address = conf.address end
+function write(e)
+  if e.element ~= 29 then return true end
+  curl.easy{ url = address, postfields = e.output }:perform()
+  return true
+end`)
+	writeFile(t, dir, "weir.yaml", fmt.Sprintf(`
+data: data
+http: {listen: "127.0.0.1:0"}
+sources: {statsd: [], bbdo: [{listen: "tcp://127.0.0.1:0"}]}
+connectors: [{name: asks, script: asks.lua, categories: [neb], parameters: {address: "http://%s"}}]
+`, silent.Addr()))
+	p, err := run(dir, environment(), "run", "-c", "weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	session := connect(t, p, bbdo.Version{Major: 3, Minor: 0, Patch: 1})
+	session.send(checks(0, 2)...)
+	asked("number 0")
+	session.stop()
+	if code, err := p.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Errorf("exit code %d, %v\n%s", code, err, p.log())
+	}
+	log := p.log()
+	if !strings.Contains(log, "asks.lua:6: ") || strings.Contains(log, "killed") || strings.Contains(log, "did not stop in order") {
+		t.Error(log)
+	}
+
+	p, err = run(dir, environment(), "run", "-c", "weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	asked("number 0")
 }

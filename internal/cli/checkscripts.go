@@ -34,7 +34,7 @@ func inspect(ctx context.Context, cfg *config.Config) (found []*connector.Inspec
 		budget := script.DefaultBudget()
 		setup := c.Setup
 		setup.Call, setup.Memory = min(setup.Call, checkCall), int64(c.Memory)/4*3
-		budget.Soft, budget.Hard, budget.Memory = 0, setup.Call+checkKill, int64(c.Memory)
+		budget.Hard, budget.Memory = setup.Call+checkKill, int64(c.Memory)
 		bounded, cancel := context.WithTimeout(ctx, checkAll)
 		one, err := connector.Inspect(bounded, setup, budget)
 		cancel()

@@ -249,7 +249,7 @@ func (s *Script) report(e *lua.RecordError) {
 	if e.Cause == lua.CauseNotBoolean {
 		message = "lua: " + message
 	}
-	s.out.Error(s.at("write", &script.Error{Message: fmt.Sprintf("%s (event %s)", message, about), File: e.Err.File, Line: e.Err.Line, Traceback: e.Err.Traceback}))
+	s.out.Error(s.at("write", &script.Error{Message: fmt.Sprintf("%s (event %s)", message, about), File: e.Err.File, Line: e.Err.Line, Traceback: e.Err.Traceback, Overtime: e.Err.Deadline}))
 }
 
 // Flush calls flush, if there is one (1.6), and goes on with what waits when the

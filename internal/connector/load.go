@@ -279,7 +279,7 @@ func (s *Script) conf() *lua.Table {
 // asScriptError gives an error of the VM the form the daemon shows with its place.
 func asScriptError(err error) error {
 	if raised := new(lua.Error); errors.As(err, &raised) {
-		return &script.Error{Message: raised.Message, File: raised.File, Line: raised.Line, Traceback: raised.Traceback}
+		return &script.Error{Message: raised.Message, File: raised.File, Line: raised.Line, Traceback: raised.Traceback, Overtime: raised.Deadline}
 	}
 	return err
 }

@@ -14,6 +14,6 @@ const killAfter = 10 * time.Second
 // half raises the error in a call that takes longer; the process is killed when that is not possible.
 func callBudget(call time.Duration, memory int64) script.Budget {
 	b := script.DefaultBudget()
-	b.Soft, b.Busy, b.Hard, b.Memory = 0, 2*call, 2*call+killAfter, memory
+	b.Busy, b.Hard, b.Memory = 2*call, 2*call+killAfter, memory
 	return b
 }

@@ -123,7 +123,6 @@ func newRig(t *testing.T, change func(*Config), scripts ...string) *rig {
 	}
 	r.meter = flow.NewMeter(flow.MeterConfig{Homes: homes}, r.groups, r.engine.Batch(), r.reg)
 	budget := script.DefaultBudget()
-	budget.Soft = 0
 	cfg := Config{
 		Entries:  []Entry{{Path: r.dir, Budget: budget, Setup: Setup{Call: 10_000, Popen: true, Context: "default", ProbeID: "probe0", Env: map[string]string{"Test>Seen": filepath.Join(r.dir, "seen")}}}},
 		DataTime: true, Resources: func(all []Resource) { r.resources = append(r.resources, all...) },

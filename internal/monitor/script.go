@@ -327,7 +327,7 @@ func (h *host) log(level slog.Level, prefix, text string) { h.out.Log(level, pre
 func (h *host) asScriptError(err error, prefix string) *script.Error {
 	e := &script.Error{Message: prefix + err.Error(), File: h.setup.Path}
 	if raised := new(lua.Error); errors.As(err, &raised) {
-		e.Traceback = raised.Traceback
+		e.Traceback, e.Overtime = raised.Traceback, raised.Deadline
 		message := raised.Message
 		if raised.File != "" && raised.Line > 0 {
 			e.Line = raised.Line

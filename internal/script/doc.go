@@ -20,8 +20,8 @@
 // Quarantine help when one of them ends every process that gets it.
 //
 // A goroutine of the child answers pings while a call runs and says what it is at.
-// So a call that takes too long is first interrupted, and then the process is killed,
-// with a known file:line. The same pings carry statistics. Memory is read from /proc,
+// So the process of a call that takes too long is killed with a known file:line. A host that can raises an error
+// in the call before that, and when it is interrupted because the script is to stop. The same pings carry statistics. Memory is read from /proc,
 // with a limit of the kernel behind it. Children are killed when the daemon dies, and
 // what they started is killed with them.
 //

@@ -23,13 +23,13 @@ const (
 	kindStart     byte = 2 // empty: the script takes over, idle calls may begin
 	kindRequest   byte = 3 // u32 id, u8 kind of the contract, payload
 	kindPing      byte = 4 // ping
-	kindInterrupt byte = 5 // interrupt
+	kindInterrupt byte = 5 // empty: raise an error in the call that runs, where that is possible
 	kindStop      byte = 6 // empty: end what came before this frame, then exit
 	kindArea      byte = 7 // u32 offset in the area, u32 size, u8 kind: a frame whose payload is there; for a child whose hello says so
 
 	// Child to daemon.
 	kindHello    byte = 15 // hello; the first frame
-	kindReady    byte = 16 // empty: the script has loaded
+	kindReady    byte = 16 // ready, or empty: the script has loaded
 	kindFailed   byte = 17 // Error: it cannot load or go on; the child exits
 	kindProgress byte = 18 // u64 frames done, u64 the frame in work or 0; frames are counted from 1, requests and contract's frames alike
 	kindReply    byte = 19 // u32 id, u8 1 for an answer or 0 for an error's text, payload
@@ -56,18 +56,14 @@ type ping struct {
 	Sequence uint64 `json:"sequence"`
 }
 
-// interrupt asks that an error is raised in one call.
-type interrupt struct {
-	Call uint64 `json:"call"`
-}
-
 // pong is how the child is. Durations are nanoseconds.
 type pong struct {
 	Sequence uint64 `json:"sequence"`
-	Calls    uint64 `json:"calls"`            // begun so far; the number of the last one
-	Errors   uint64 `json:"errors"`           // raised so far
-	Unsaid   uint64 `json:"unsaid,omitempty"` // lines for the log so far that were not sent
-	Busy     int64  `json:"busy"`             // time in calls so far
+	Calls    uint64 `json:"calls"`              // begun so far; the number of the last one
+	Errors   uint64 `json:"errors"`             // raised so far
+	Overtime uint64 `json:"overtime,omitempty"` // of them those of calls that took too long
+	Unsaid   uint64 `json:"unsaid,omitempty"`   // lines for the log so far that were not sent
+	Busy     int64  `json:"busy"`               // time in calls so far
 	Running  int64  `json:"running"`
 	Name     string `json:"name"`     // of the call that runs, "" for none
 	Position string `json:"position"` // file:line in it where known

@@ -27,7 +27,7 @@ type Host interface {
 	// Position is the file:line the running call is at, as far as it is known,
 	// without waiting for the script. "" is a fine answer.
 	Position() string
-	// Interrupt asks the running call to raise an error in the script. A host
+	// Interrupt asks the running call to raise an error in the script, which is to stop soon. A host
 	// forgets an interrupt that comes too late when the next call begins.
 	Interrupt()
 }

@@ -180,8 +180,8 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 		out.conn.(io.Closer).Close()
 		select {}
 	case raise:
-		for range 50 {
-			out.Error(&Error{Message: "raised", File: "probe.lua", Line: 36})
+		for i := range 50 {
+			out.Error(&Error{Message: "raised", File: "probe.lua", Line: 36, Overtime: i == 0})
 		}
 	case crash:
 		panic("probe crashed")

@@ -198,19 +198,33 @@ func (p *Process) activate() {
 	p.out.putControl(kindStart, nil)
 }
 
-// stop ends the process in order, or kills it when ctx ends before.
+// stop ends the process in order, or kills it when ctx ends before. In the last quarter of the time calls
+// are interrupted: one that waits for a peer can end in order too.
 func (p *Process) stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stopping = true
 	p.mu.Unlock()
 	p.hold(false)
 	p.out.finish()
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		p.condemn("killed: it did not stop in time")
-		p.child.kill()
-		<-p.done
+	var interrupt <-chan time.Time
+	var left time.Duration
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+		interrupt = time.After(left / 4 * 3)
+	}
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-interrupt:
+			p.out.putControl(kindInterrupt, nil)
+			interrupt = time.After(max(left/16, fastestLook)) // the call after it as well
+		case <-ctx.Done():
+			p.condemn("killed: it did not stop in time")
+			p.child.kill()
+			<-p.done
+			return
+		}
 	}
 }
 

@@ -117,7 +117,7 @@ var figures = []figure{
 	newFigure("reloads_total", "Times a new version took over.", counter, func(s Stats) float64 { return float64(s.Reloads) }),
 	newFigure("calls_total", "Calls into the script's host.", counter, func(s Stats) float64 { return float64(s.Calls) }),
 	newFigure("errors_total", "Errors the script raised.", counter, func(s Stats) float64 { return float64(s.Errors) }),
-	newFigure("interrupts_total", "Interrupts of calls that were over the soft budget of time.", counter, func(s Stats) float64 { return float64(s.Interrupts) }),
+	newFigure("overtime_total", "Calls that were stopped because they took too long.", counter, func(s Stats) float64 { return float64(s.Overtime) }),
 	newFigure("busy_seconds_total", "Time in calls.", counter, func(s Stats) float64 { return s.BusySeconds }),
 	newFigure("memory_bytes", "Resident memory of the script's process, without what is mapped from files.", gauge, func(s Stats) float64 { return float64(s.MemoryBytes) }),
 	newFigure("frames_in_total", "Frames sent to the script.", counter, func(s Stats) float64 { return float64(s.FramesIn) }),

@@ -114,9 +114,7 @@ func (s *server) read(r io.Reader) {
 			}
 			s.recycle(payload)
 		case kindInterrupt:
-			var i interrupt
-			_ = json.Unmarshal(payload, &i)
-			s.out.calls.interrupt(i.Call, s.host.Interrupt)
+			s.out.calls.interrupt(s.host.Interrupt)
 			s.recycle(payload)
 		case kindArea:
 			f, err := s.area.read(payload)
@@ -145,7 +143,7 @@ func (s *server) recycle(buf []byte) {
 func (s *server) heartbeat() {
 	for sequence := range s.pings {
 		p := s.out.calls.pong()
-		p.Sequence, p.Errors, p.Unsaid = sequence, s.out.errors.Load(), s.out.unsaid.Load()
+		p.Sequence, p.Errors, p.Overtime, p.Unsaid = sequence, s.out.errors.Load(), s.out.overtime.Load(), s.out.unsaid.Load()
 		if p.Name != "" {
 			p.Position = cut(s.host.Position())
 		}

@@ -35,9 +35,8 @@ type Spec struct {
 	Quarantine *Quarantine
 }
 
-// Budget is what a script may use. A zero limit is none.
+// Budget is what a script may use; then its process is ended. A host that can raises an error in a call before that. A zero limit is none.
 type Budget struct {
-	Soft   time.Duration // for a call; then an error is raised in the script where that is possible
 	Hard   time.Duration // for a call, for loading, and for any sign of life; then the process is killed
 	Busy   time.Duration // for a call that computes all the time; then the process is killed. Loading does not count
 	Memory int64         // resident bytes that are the process's own, not mapped from files; then it is killed
@@ -52,7 +51,7 @@ type Budget struct {
 // DefaultBudget is a budget that a working script does not notice.
 func DefaultBudget() Budget {
 	return Budget{
-		Soft: 30 * time.Second, Hard: time.Minute, Memory: 1 << 30, Errors: 1000,
+		Hard: time.Minute, Memory: 1 << 30, Errors: 1000,
 		RestartMin: time.Second, RestartMax: time.Minute,
 	}
 }
@@ -63,6 +62,7 @@ type Error struct {
 	File      string `json:"file,omitempty"`
 	Line      int    `json:"line,omitempty"`
 	Traceback string `json:"traceback,omitempty"` // lines
+	Overtime  bool   `json:"overtime,omitempty"`  // raised by the host, because the call took too long
 }
 
 // Error is the message with the place in front, unless it begins with it.

@@ -35,7 +35,7 @@ type Stats struct {
 
 	Calls       int64   `json:"calls"`
 	Errors      int64   `json:"errors"`
-	Interrupts  int64   `json:"interrupts"` // because of Budget.Soft
+	Overtime    int64   `json:"overtime"` // errors of calls that were stopped because they took too long
 	BusySeconds float64 `json:"busy_seconds"`
 	MemoryBytes int64   `json:"memory_bytes"` // without what is mapped from files
 
@@ -61,7 +61,7 @@ type Event struct {
 
 // counters are what Stats is made from; they outlive processes.
 type counters struct {
-	restarts, reloads, interrupts          atomic.Int64
+	restarts, reloads                      atomic.Int64
 	framesIn, framesOut, bytesIn, bytesOut atomic.Int64
 	lines, unsaid                          atomic.Int64
 
@@ -96,6 +96,7 @@ func (c *counters) end(p *Process, q pong) {
 	defer c.mu.Unlock()
 	c.ended.Calls += q.Calls
 	c.ended.Errors += q.Errors
+	c.ended.Overtime += q.Overtime
 	c.ended.Busy += q.Busy
 	delete(c.now, p)
 }
@@ -127,18 +128,19 @@ func (c *counters) lastError() Event {
 
 // fill sets the figures in s.
 func (c *counters) fill(s *Stats) {
-	s.Restarts, s.Reloads, s.Interrupts = c.restarts.Load(), c.reloads.Load(), c.interrupts.Load()
+	s.Restarts, s.Reloads = c.restarts.Load(), c.reloads.Load()
 	s.FramesIn, s.FramesOut, s.BytesIn, s.BytesOut = c.framesIn.Load(), c.framesOut.Load(), c.bytesIn.Load(), c.bytesOut.Load()
 	s.Lines, s.Unsaid = c.lines.Load(), c.unsaid.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	calls, raised, busy := c.ended.Calls, c.ended.Errors, c.ended.Busy
+	calls, raised, overtime, busy := c.ended.Calls, c.ended.Errors, c.ended.Overtime, c.ended.Busy
 	for _, v := range c.now {
 		calls += v.pong.Calls
 		raised += v.pong.Errors
+		overtime += v.pong.Overtime
 		busy += v.pong.Busy
 		s.MemoryBytes += v.memory
 	}
-	s.Calls, s.Errors, s.BusySeconds = int64(calls), int64(raised), time.Duration(busy).Seconds()
+	s.Calls, s.Errors, s.Overtime, s.BusySeconds = int64(calls), int64(raised), int64(overtime), time.Duration(busy).Seconds()
 	s.LastExit, s.LastError = c.exit, c.error
 }

@@ -159,19 +159,27 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-func TestSoftBudget(t *testing.T) {
-	s := supervise(t, probeSpec("", Budget{Soft: 100 * time.Millisecond, Hard: time.Minute}), nil)
+// A call that goes on for ever is interrupted when the script is to stop, and the one after it too.
+func TestStopInterrupts(t *testing.T) {
+	s := supervise(t, probeSpec("", DefaultBudget()), nil)
 	p := next(t, s.ready)
 	send(t, p, untilInterrupt, "")
+	send(t, p, untilInterrupt, "")
 	send(t, p, echo, "on")
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
 	if f := next(t, s.frames); string(f.Payload) != "on" {
 		t.Errorf("%q", f.Payload)
 	}
-	stats := s.Stats()
-	if stats.Interrupts < 1 || stats.Restarts != 0 || stats.LastError == nil || stats.LastError.Message != "probe.lua:33: interrupted" || stats.LastError.Position != "probe.lua:33" {
-		t.Errorf("%+v, last error %+v", stats, stats.LastError)
+	if e := next(t, s.exits); !e.Asked || e.Reason != "stopped" {
+		t.Errorf("%v", e)
 	}
-	s.stop()
+	if last := s.Stats().LastError; last == nil || last.Message != "probe.lua:33: interrupted" || last.Position != "probe.lua:33" {
+		t.Errorf("last error %+v", last)
+	}
 }
 
 // A call that computes has less time than one that waits.
@@ -216,8 +224,8 @@ func TestErrorRate(t *testing.T) {
 	if e := next(t, s.exits); !strings.Contains(e.Error(), `killed: more than 120 errors within a minute, the last one "probe.lua:36: raised"`) || e.Position != "probe.lua:36" {
 		t.Errorf("%v", e)
 	}
-	if stats := s.Stats(); stats.Errors != 150 {
-		t.Errorf("%d errors", stats.Errors)
+	if stats := s.Stats(); stats.Errors != 150 || stats.Overtime != 3 {
+		t.Errorf("%d errors, %d of calls that took too long", stats.Errors, stats.Overtime)
 	}
 	s.stop()
 }
@@ -236,7 +244,7 @@ func TestOutputFlood(t *testing.T) {
 
 // What a script logs above the limit stays in its process, and is counted.
 func TestLogFlood(t *testing.T) {
-	s := supervise(t, probeSpec("", Budget{Soft: 100 * time.Millisecond, Hard: time.Minute}), nil)
+	s := supervise(t, probeSpec("", DefaultBudget()), nil)
 	p := next(t, s.ready)
 	send(t, p, chatter, "")
 	next(t, s.frames)

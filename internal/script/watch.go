@@ -33,7 +33,7 @@ var telling = regexp.MustCompile(`^(fatal error|panic|runtime|\w*Error): `)
 // look is how often to look after a process with this budget.
 func (b Budget) look() time.Duration {
 	every := slowestLook
-	for _, limit := range []time.Duration{b.Soft, b.Busy, b.Hard} {
+	for _, limit := range []time.Duration{b.Busy, b.Hard} {
 		if limit > 0 {
 			every = min(every, limit/4)
 		}
@@ -142,9 +142,6 @@ func (p *Process) hearPong(q pong) error {
 		p.condemn(fmt.Sprintf("killed: a call computed for longer than %v", budget.Busy))
 	case budget.Hard > 0 && running > budget.Hard:
 		p.condemn(fmt.Sprintf("killed: a call took longer than %v", budget.Hard))
-	case budget.Soft > 0 && running > budget.Soft:
-		p.count.interrupts.Add(1)
-		p.out.putControl(kindInterrupt, encode(interrupt{q.Calls}))
 	}
 	switch {
 	case loads && inCall >= longLoad*time.Duration(1+nice/niceStep):

@@ -22,9 +22,10 @@ const (
 // Writer is how a Host talks to its daemon. Its methods may be called from any
 // goroutine. A daemon that is gone ends the process, so nothing here reports it.
 type Writer struct {
-	calls  *calls
-	errors atomic.Uint64
-	unsaid atomic.Uint64 // lines of the log that were not sent
+	calls    *calls
+	errors   atomic.Uint64
+	overtime atomic.Uint64 // of them those of calls that took too long
+	unsaid   atomic.Uint64 // lines of the log that were not sent
 
 	mu    sync.Mutex
 	conn  io.Writer
@@ -85,16 +86,20 @@ func (w *Writer) Log(level slog.Level, text string) {
 // daemon shows some.
 func (w *Writer) Error(err error) {
 	w.errors.Add(1)
+	e := asError(err)
+	if e.Overtime {
+		w.overtime.Add(1)
+	}
 	w.mu.Lock()
 	allowed := w.texts.allow(errorsPerSecond)
 	w.mu.Unlock()
 	if allowed {
-		w.sendNow(kindError, encode(asError(err)))
+		w.sendNow(kindError, encode(e))
 	}
 }
 
 // Begin says that the running call has come to a step of its own, such as the
-// next event: Budget.Soft and Budget.Hard begin anew, and name is what the
+// next event: Budget.Busy and Budget.Hard begin anew, and name is what the
 // daemon calls it. It is for the goroutine of the calls.
 func (w *Writer) Begin(name string) { w.calls.begin(name) }
 
@@ -159,7 +164,7 @@ func asError(err error) *Error {
 	if !errors.As(err, &e) {
 		return &Error{Message: cut(err.Error())}
 	}
-	return &Error{cut(e.Message), e.File, e.Line, cut(e.Traceback)}
+	return &Error{cut(e.Message), e.File, e.Line, cut(e.Traceback), e.Overtime}
 }
 
 func cut(text string) string {
@@ -204,11 +209,11 @@ func (c *calls) end() {
 	c.name = ""
 }
 
-// interrupt calls stop while call is the one that runs.
-func (c *calls) interrupt(call uint64, stop func()) {
+// interrupt calls stop while a call runs.
+func (c *calls) interrupt(stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.name != "" && c.count == call {
+	if c.name != "" {
 		stop()
 	}
 }

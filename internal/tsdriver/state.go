@@ -444,7 +444,7 @@ func (s *state) asScriptError(err error, doing string) *script.Error {
 	var exit *lua.ExitError
 	switch {
 	case errors.As(err, &raised):
-		e.Message, e.Traceback = doing+raised.Message, raised.Traceback
+		e.Message, e.Traceback, e.Overtime = doing+raised.Message, raised.Traceback, raised.Deadline
 		if raised.File != "" {
 			e.File, e.Line = raised.File, raised.Line
 		}

@@ -349,7 +349,7 @@ func (s *luaScript) asError(err error) *script.Error {
 	var exit *lua.ExitError
 	switch {
 	case errors.As(err, &raised):
-		e.Traceback = raised.Traceback
+		e.Traceback, e.Overtime = raised.Traceback, raised.Deadline
 		if raised.File != "" {
 			e.File, e.Line = raised.File, raised.Line
 		}

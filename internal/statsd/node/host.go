@@ -72,7 +72,7 @@ type Server struct {
 // DefaultBudget is a budget that working backends do not notice. Listeners that throw do not end the process.
 func DefaultBudget() script.Budget {
 	b := script.DefaultBudget()
-	b.Soft, b.Hard, b.Errors = 0, 0, 0 // nothing can be interrupted inside of Node
+	b.Hard, b.Errors = 0, 0 // nothing can be interrupted inside of Node
 	return b
 }
 
