@@ -55,6 +55,7 @@ static void describe(dispatch *d, int cause, const char *message, const char *fi
 
 static void not_boolean(lua_State *L, dispatch *d, const char *function) {
   d->s->not_boolean++;
+  if (d->s->described >= d->s->messages) return;
   const char *message = lua_pushfstring(L, "'%s' must return a boolean, got %s", function, lua_isnil(L, -1) ? "nil" : luaL_typename(L, -1));
   lua_Debug ar = {.linedefined = 0};
   lua_pushstring(L, function);

@@ -86,15 +86,14 @@ func (w *Writer) Log(level slog.Level, text string) {
 // daemon shows some.
 func (w *Writer) Error(err error) {
 	w.errors.Add(1)
-	e := asError(err)
-	if e.Overtime {
+	if e := new(Error); errors.As(err, &e) && e.Overtime {
 		w.overtime.Add(1)
 	}
 	w.mu.Lock()
 	allowed := w.texts.allow(errorsPerSecond)
 	w.mu.Unlock()
 	if allowed {
-		w.sendNow(kindError, encode(e))
+		w.sendNow(kindError, encode(asError(err)))
 	}
 }
 
