@@ -172,6 +172,9 @@ func (s *Supervisor) enter(state State, process *Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state, s.since, s.process = state, time.Now(), process
+	if process != nil {
+		s.loading = nil // it was this one
+	}
 }
 
 // run is the life of the script.
@@ -274,26 +277,24 @@ func (s *Supervisor) load(ctx context.Context, spec Spec, nice int) (*Process, *
 	s.mu.Lock()
 	s.loading = p
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.loading = nil
-		s.mu.Unlock()
-		p.hold(false)
-	}()
 	select {
 	case <-p.ready:
-		return p, nil
+		return p, nil // and is the one that loads until takeOver
 	case <-p.done:
 		s.deaths++
 		s.nice = p.legacy(s.deaths > 1)
-		return nil, p.exit
 	case <-ctx.Done():
 		p.condemn("killed: it did not load in time: " + ctx.Err().Error())
+		p.child.kill()
 	case <-s.quit:
 		p.condemn("killed: weir stops before it has loaded")
+		p.child.kill()
 	}
-	p.child.kill()
 	<-p.done
+	s.mu.Lock()
+	s.loading = nil
+	s.mu.Unlock()
+	p.hold(false)
 	return nil, p.exit
 }
 

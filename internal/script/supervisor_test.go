@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -13,7 +14,42 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
+
+// readyHandler looks at the script from OnReady.
+type readyHandler struct {
+	*recorder
+	look func(p *Process)
+}
+
+func (h readyHandler) OnReady(p *Process) {
+	h.look(p)
+	h.recorder.OnReady(p)
+}
+
+// A process is that of the script all the time: before it has loaded, when it is ready, and when it has taken over.
+func TestProcessWhenReady(t *testing.T) {
+	handler := readyHandler{recorder: newRecorder()}
+	s := New(probeSpec("", Budget{}), &handler, NewRegistry(telemetry.NewRegistry()), slog.New(slog.DiscardHandler))
+	handler.look = func(p *Process) {
+		if stats := s.Stats(); stats.PID != p.child.pid {
+			t.Errorf("process %d is ready, the script has process %d", p.child.pid, stats.PID)
+		}
+	}
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next(t, handler.ready)
+	if err := s.Reload(t.Context(), probeSpec("", Budget{})); err != nil {
+		t.Fatal(err)
+	}
+	next(t, handler.ready)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestEcho(t *testing.T) {
 	s := supervise(t, probeSpec("talkative", DefaultBudget()), nil)
