@@ -167,9 +167,12 @@ func (s *Script) take(b *batch) ([]byte, error) {
 // asking for all of it in order takes less time than waiting for one event after the other.
 func (s *Script) touch(data []byte) {
 	const line, perEvent = 64, 512 // bytes
-	for data = data[:min(len(data), perEvent*s.chunk)]; len(data) > 0; data = data[min(line, len(data)):] {
-		s.seen += data[0]
+	seen := s.seen
+	data = data[:min(len(data), perEvent*s.chunk)]
+	for i := 0; i < len(data); i += line {
+		seen += data[i]
 	}
+	s.seen = seen
 }
 
 // convert returns an event in the generation the script gets; its payload holds

@@ -66,11 +66,22 @@ static void not_boolean(lua_State *L, dispatch *d, const char *function) {
 
 enum { FILTER = 2, HANDLER, KEEP = HANDLER };
 
+// Pushes the global with the name at an index and returns its type. What a script defines needs no metamethod, which
+// it may have all the same.
+static int push_global(lua_State *L, int name) {
+  lua_pushvalue(L, name);
+  lua_rawget(L, LUA_GLOBALSINDEX);
+  int type = lua_type(L, -1);
+  if (type != LUA_TNIL) return type;
+  lua_pop(L, 1);
+  lua_pushvalue(L, name);
+  lua_gettable(L, LUA_GLOBALSINDEX);
+  return lua_type(L, -1);
+}
+
 static void note_handler(lua_State *L, dispatch *d) {
   lua_Debug ar;
-  lua_pushvalue(L, HANDLER);
-  lua_gettable(L, LUA_GLOBALSINDEX);
-  if (lua_isfunction(L, -1) && lua_getinfo(L, ">S", &ar))
+  if (push_global(L, HANDLER) == LUA_TFUNCTION && lua_getinfo(L, ">S", &ar))
     weir_set_guess(d->vm, weir_file(&ar), ar.linedefined);
 }
 
@@ -118,9 +129,7 @@ static int run(lua_State *L) {
       continue;
     }
     if (d->filter[0]) {
-      lua_pushvalue(L, FILTER);
-      lua_gettable(L, LUA_GLOBALSINDEX);
-      if (!lua_isnil(L, -1)) {
+      if (push_global(L, FILTER) != LUA_TNIL) {
         lua_pushinteger(L, (lua_Integer)(type >> 16));
         lua_pushinteger(L, (lua_Integer)(type & 0xffff));
         s->given++; // unless the filter says no: one that raises an error has not
@@ -138,8 +147,7 @@ static int run(lua_State *L) {
       lua_settop(L, KEEP);
     }
     if (vm->hard_limit && vm->used >= vm->collect_at) weir_apply_limit(vm, L);
-    lua_pushvalue(L, HANDLER);
-    lua_gettable(L, LUA_GLOBALSINDEX);
+    push_global(L, HANDLER);
     if (!weir_call_with_record(L, f, p, (size_t)n, (int)s->read_only, &s->given)) {
       s->malformed++;
       describe(d, CAUSE_MALFORMED, "malformed payload", "", 0);

@@ -515,10 +515,40 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
+	members := [][]byte{varintField(nil, 1, 1<<40|7), varintField(nil, 3, 1<<32|2), binary.LittleEndian.AppendUint64([]byte{4<<3 | 1}, 5), bytesField(nil, 5, "out"), varintField(nil, 6, 1)}
+	for i := range members { // in another order, and again
+		f.Add(slices.Concat(slices.Concat(members[i:]...), slices.Concat(members[:i]...)))
+		f.Add(slices.Concat(slices.Concat(members...), members[i]))
+	}
 	vm := records(f, Options{})
-	eval(f, vm, "function write(d) text(d) for k, v in pairs(d) do text(v) text(d[k]) end return true end")
+	eval(f, vm, `
+		function write(d) text(d) for k, v in pairs(d) do text(v) text(d[k]) end return true end
+		function keep(d) last = text(d) return true end
+		function kept() return last end`)
+	// What a handler gets is what a table of the same payload has: they come about in different ways.
+	handed := func(t *testing.T, recordType uint32, payload []byte) {
+		r, err := vm.Dispatch(appendRecord(nil, recordType, payload), DispatchOptions{Handler: "keep"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := vm.Call("text", Record{recordType, payload, false})
+		if r.Malformed == 1 {
+			if err == nil || !strings.Contains(err.Error(), "malformed payload") {
+				t.Errorf("not handed to the handler, and a table is made of it: %v, %v", want, err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := vm.Call("kept"); err != nil || got[0] != want[0] {
+			t.Errorf("the handler got %q, a table has %q, %v", got, want, err)
+		}
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		exact := append(make([]byte, 0, len(payload)), payload...)
+		handed(t, plain, exact)
+		handed(t, message, exact)
 		for _, readOnly := range []bool{false, true} {
 			batch := appendRecord(nil, plain, exact)
 			batch = appendRecord(batch, message, exact)

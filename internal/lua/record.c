@@ -1,7 +1,8 @@
 //go:build cgo
 
-// Records: formats, the decoder, tables and read-only userdata. A payload comes from the network:
-// a scan finds every field and checks all bounds first, and only then Lua values are built.
+// Records: formats, the decoder, tables and read-only userdata. A payload comes from the network: a scan finds
+// every field and checks all bounds first, and only then Lua values are built. A payload of the usual form is checked
+// while they are.
 
 #include "vm.h"
 #include <ctype.h>
@@ -12,16 +13,15 @@
 // As Kind in format.go.
 enum { K_BOOL, K_INT16, K_INT32, K_UINT32, K_INT64, K_UINT64, K_DOUBLE, K_STRING, K_MESSAGE, K_OPAQUE };
 enum { ABSENT_NEVER, ABSENT_ZERO, ABSENT_MINUS_ONE, ABSENT_EMPTY };
-enum { OPTIONAL = 1, REPEATED = 2, HIDDEN = 4 };
+enum { OPTIONAL = 1, REPEATED = 2, HIDDEN = 4, PLAIN = 8, SENT = 16 };
 
 #define MAX_FIELDS 250
 #define MAX_NESTING 16
 #define MAX_PARAMETERS 190 // LuaJIT takes 200 locals
 
+// What every record is read with: small, so that it stays in the processor's cache. PLAIN: one number or text. SENT: a record had it.
 typedef struct {
-  uint32_t number;
-  uint8_t kind, flags, absent;
-  weir_format *message;
+  uint8_t kind, flags, absent, wire;
 } field;
 
 struct weir_format {
@@ -31,10 +31,12 @@ struct weir_format {
   int metatable; // registry reference: of read-only records
   int build, deliver; // registry references: see compile; 0 before it was tried, LUA_NOREF when there are none
   int passed;         // how many of the fields these functions take
-  uint8_t *sent;      // for each field, whether a record had it: only those are passed
+  uint8_t *order;     // their indices: those that a record had
   double *constant;
   field *field;
-  uint16_t *by_number; // field + 1 by protobuf number
+  uint32_t *number;      // of each field in protobuf
+  weir_format **message; // of each field that is one
+  uint8_t *by_number;    // field + 1 by protobuf number
   uint32_t numbers;
 };
 
@@ -52,8 +54,10 @@ typedef struct {
 void weir_free_formats(weir_vm *vm) {
   for (int i = 0; i < vm->format_count; i++) {
     free(vm->formats[i]->constant);
-    free(vm->formats[i]->sent);
+    free(vm->formats[i]->order);
     free(vm->formats[i]->field);
+    free(vm->formats[i]->number);
+    free(vm->formats[i]->message);
     free(vm->formats[i]->by_number);
     free(vm->formats[i]);
   }
@@ -110,10 +114,17 @@ static int long_varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
   return 0;
 }
 
-// Most have one byte, and what is called for every field is better in its caller.
+// Most have one byte or two, and what is called for every field is better in its caller.
 static inline int varint(const uint8_t **p, const uint8_t *end, uint64_t *v) {
-  if (*p < end && **p < 0x80) {
-    *v = *(*p)++;
+  const uint8_t *q = *p;
+  if (q < end && q[0] < 0x80) {
+    *v = q[0];
+    *p = q + 1;
+    return 1;
+  }
+  if (end - q > 1 && q[1] < 0x80) {
+    *v = (uint64_t)(q[0] & 0x7f) | (uint64_t)q[1] << 7;
+    *p = q + 2;
     return 1;
   }
   return long_varint(p, end, v);
@@ -154,7 +165,11 @@ static int decimal(const char *s, size_t n, double *d) {
   return end == s + n;
 }
 
+// Scans return FITS, or 0 when the payload does not fit.
+enum { FITS = 1, FITS_ANEW = 3 }; // anew: with a member that no record had so far
+
 static int scan_positional(const weir_format *f, const uint8_t *p, const uint8_t *end, slot *slots) {
+  int fits = FITS;
   for (int i = 0; i < f->fields; i++) {
     const field *d = &f->field[i];
     slot *s = &slots[i];
@@ -208,22 +223,16 @@ static int scan_positional(const weir_format *f, const uint8_t *p, const uint8_t
     case ABSENT_EMPTY:
       if (s->len == 0) s->present = 0;
     }
+    if (s->present && !(d->flags & SENT)) fits = FITS_ANEW;
   }
-  return 1;
+  return fits;
 }
 
+// A bool is any number but 0.
 static inline int64_t integer_of(uint8_t kind, uint64_t v) {
-  switch (kind) {
-  case K_BOOL:
-    return v != 0;
-  case K_INT16:
-    return (int16_t)v;
-  case K_INT32:
-    return (int32_t)v;
-  case K_UINT32:
-    return (uint32_t)v;
-  }
-  return (int64_t)v;
+  static const uint8_t unused[] = {[K_INT16] = 48, [K_INT32] = 32, [K_UINT32] = 32, [K_OPAQUE] = 0}; // bits
+  int64_t i = (int64_t)(v << unused[kind]) >> unused[kind];
+  return kind == K_UINT32 ? (uint32_t)i : i;
 }
 
 // One wire value: its number or bytes. Groups are not supported, nobody sends them.
@@ -254,17 +263,6 @@ static inline int wire_value(const uint8_t **p, const uint8_t *end, uint32_t wir
   return 0;
 }
 
-static inline uint32_t wire_of(uint8_t kind) {
-  switch (kind) {
-  case K_DOUBLE:
-    return 1;
-  case K_STRING:
-  case K_MESSAGE:
-    return 2;
-  }
-  return 0;
-}
-
 static int scan_protobuf(const weir_format *f, const uint8_t *p, const uint8_t *end, slot *slots, int depth);
 
 static int check_packed(const field *d, const uint8_t *p, const uint8_t *end) {
@@ -277,21 +275,47 @@ static int check_packed(const field *d, const uint8_t *p, const uint8_t *end) {
 
 static int scan_protobuf(const weir_format *f, const uint8_t *p, const uint8_t *end, slot *slots, int depth) {
   if (depth > MAX_NESTING) return 0;
+  int fits = FITS;
   if (slots) memset(slots, 0, sizeof *slots * (size_t)f->fields);
   while (p < end) {
     const uint8_t *start = p, *bytes = NULL;
     uint64_t tag, v;
-    if (!varint(&p, end, &tag) || tag >> 3 == 0 || tag > UINT32_MAX) return 0;
-    if (!wire_value(&p, end, tag & 7, &v, &bytes)) return 0;
+    if (!varint(&p, end, &tag)) return 0;
     uint64_t number = tag >> 3;
-    if (number >= f->numbers || !f->by_number[number]) continue; // a member of a newer sender
-    int index = f->by_number[number] - 1;
-    const field *d = &f->field[index];
     uint32_t wire = tag & 7;
-    if (d->kind != K_OPAQUE && wire != wire_of(d->kind)) {
+    int index = number < f->numbers ? f->by_number[number] - 1 : -1;
+    if (index < 0) { // a member of a newer sender
+      if (number == 0 || tag > UINT32_MAX || !wire_value(&p, end, wire, &v, &bytes)) return 0;
+      continue;
+    }
+    const field *d = &f->field[index];
+    if (slots && d->flags & PLAIN && wire == d->wire) { // as nearly all are
+      slot *s = &slots[index];
+      switch (wire) {
+      case 0:
+        if (!varint(&p, end, &v)) return 0;
+        s->i = integer_of(d->kind, v);
+        break;
+      case 1:
+        if (end - p < 8) return 0;
+        memcpy(&s->d, p, 8);
+        p += 8;
+        break;
+      case 2:
+        if (!varint(&p, end, &v) || v > (size_t)(end - p) || v > UINT32_MAX) return 0;
+        s->p = p;
+        s->len = (uint32_t)v;
+        p += v;
+      }
+      s->present = 1;
+      if (!(d->flags & SENT)) fits = FITS_ANEW;
+      continue;
+    }
+    if (!wire_value(&p, end, wire, &v, &bytes)) return 0;
+    if (d->kind != K_OPAQUE && wire != d->wire) {
       if (!(d->flags & REPEATED) || wire != 2) return 0;
       if (!check_packed(d, bytes, bytes + v)) return 0;
-    } else if (d->kind == K_MESSAGE && !scan_protobuf(d->message, bytes, bytes + v, NULL, depth + 1)) return 0;
+    } else if (d->kind == K_MESSAGE && !scan_protobuf(f->message[index], bytes, bytes + v, NULL, depth + 1)) return 0;
     if (!slots) continue;
     slot *s = &slots[index];
     if (d->flags & REPEATED) {
@@ -302,11 +326,11 @@ static int scan_protobuf(const weir_format *f, const uint8_t *p, const uint8_t *
     } else if (bytes) {
       s->p = bytes;
       s->len = (uint32_t)v;
-    } else if (d->kind == K_DOUBLE) memcpy(&s->d, &v, 8);
-    else s->i = integer_of(d->kind, v);
+    } else s->i = (int64_t)v; // nobody looks at it
     s->present = 1;
+    if (!(d->flags & SENT)) fits = FITS_ANEW;
   }
-  return 1;
+  return fits;
 }
 
 static int scan(const weir_format *f, const uint8_t *p, size_t n, slot *slots) {
@@ -325,7 +349,8 @@ static void push_message(lua_State *L, const weir_format *f, const uint8_t *p, s
   lua_remove(L, -2);
 }
 
-static void push_repeated(lua_State *L, const field *d, const slot *s, int depth) {
+static void push_repeated(lua_State *L, const weir_format *f, int i, const slot *s, int depth) {
+  const field *d = &f->field[i];
   lua_newtable(L);
   if (!s->present) return;
   const uint8_t *p = s->p, *end = s->p + s->len;
@@ -334,14 +359,14 @@ static void push_repeated(lua_State *L, const field *d, const slot *s, int depth
     uint64_t tag, v = 0;
     const uint8_t *bytes = NULL;
     if (!varint(&p, end, &tag) || !wire_value(&p, end, tag & 7, &v, &bytes)) return;
-    if (tag >> 3 != d->number) continue;
+    if (tag >> 3 != f->number[i]) continue;
     double number;
     if (d->kind == K_OPAQUE) {
       lua_pushliteral(L, "not_implemented");
     } else if (d->kind == K_STRING) {
       lua_pushlstring(L, (const char *)bytes, (size_t)v);
     } else if (d->kind == K_MESSAGE) {
-      push_message(L, d->message, bytes, (size_t)v, depth + 1);
+      push_message(L, f->message[i], bytes, (size_t)v, depth + 1);
     } else if ((tag & 7) == 2) { // packed
       const uint8_t *last = bytes + v;
       while (bytes < last) {
@@ -372,12 +397,12 @@ static inline int visible(const weir_format *f, int i, const slot *s) {
   return s->present || (f->protobuf && !(f->field[i].flags & OPTIONAL));
 }
 
-static inline void push_field(lua_State *L, const field *d, const slot *s, int depth) {
-  if (d->flags & REPEATED) {
-    push_repeated(L, d, s, depth);
+static inline void push_field(lua_State *L, const weir_format *f, int i, const slot *s, int depth) {
+  if (f->field[i].flags & REPEATED) {
+    push_repeated(L, f, i, s, depth);
     return;
   }
-  switch (d->kind) {
+  switch (f->field[i].kind) {
   case K_BOOL:
     lua_pushboolean(L, s->i != 0);
     return;
@@ -388,7 +413,7 @@ static inline void push_field(lua_State *L, const field *d, const slot *s, int d
     lua_pushlstring(L, s->p ? (const char *)s->p : "", s->len);
     return;
   case K_MESSAGE:
-    if (depth < MAX_NESTING) push_message(L, d->message, s->p ? s->p : (const uint8_t *)"", s->len, depth + 1);
+    if (depth < MAX_NESTING) push_message(L, f->message[i], s->p ? s->p : (const uint8_t *)"", s->len, depth + 1);
     else lua_newtable(L);
     return;
   case K_OPAQUE:
@@ -433,7 +458,7 @@ static void compile(lua_State *L, weir_format *f) {
     lua_pop(L, 1); // keys has it
     for (size_t j = 0; j < n; j++)
       if (!isalnum((unsigned char)name[j]) && name[j] != '_') usable = 0;
-    int sent = d && f->sent[i - f->constants];
+    int sent = d && d->flags & SENT;
     const char *constant = !d || sent ? NULL : unsent(f, d);
     if (d && !sent && !constant[0]) continue;
     weir_put(&members, "[\"", 2);
@@ -441,7 +466,8 @@ static void compile(lua_State *L, weir_format *f) {
     if (!d) weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%.17g,", f->constant[i]));
     else if (sent) {
       weir_put(&parameters, text, (size_t)snprintf(text, sizeof text, "%sa%d", f->passed ? "," : "", f->passed));
-      weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=a%d,", f->passed++));
+      weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=a%d,", f->passed));
+      f->order[f->passed++] = (uint8_t)(i - f->constants);
     } else weir_put(&members, text, (size_t)snprintf(text, sizeof text, "\"]=%s,", constant));
   }
   if (f->build) {
@@ -473,11 +499,11 @@ static void compile(lua_State *L, weir_format *f) {
 }
 
 // Makes the functions anew when a record has members that none had before.
-static inline void prepare(lua_State *L, weir_format *f, const slot *slots) {
-  int anew = !f->build;
+static inline void prepare(lua_State *L, weir_format *f, const slot *slots, int fits) {
+  if (f->build && fits == FITS) return;
   for (int i = 0; i < f->fields; i++)
-    if (slots[i].present > f->sent[i]) f->sent[i] = anew = 1;
-  if (anew) compile(L, f);
+    if (slots[i].present) f->field[i].flags |= SENT;
+  compile(L, f);
 }
 
 // Pushes one of the two functions of a format and the values it takes; handler is 1 when it also takes the function on
@@ -490,9 +516,9 @@ static int push_call(lua_State *L, const weir_format *f, const slot *slots, cons
     lua_rawgeti(L, LUA_REGISTRYINDEX, *function);
     lua_insert(L, -1 - handler);
     int top = lua_gettop(L), passed = f->passed;
-    for (int i = 0; i < f->fields; i++) {
-      if (!f->sent[i] || (f->field[i].flags & HIDDEN)) continue;
-      if (visible(f, i, &slots[i])) push_field(L, &f->field[i], &slots[i], 0);
+    for (int j = 0; j < passed; j++) {
+      int i = f->order[j];
+      if (visible(f, i, &slots[i])) push_field(L, f, i, &slots[i], 0);
       else lua_pushnil(L);
     }
     if (passed == f->passed) return passed + handler;
@@ -500,6 +526,66 @@ static int push_call(lua_State *L, const weir_format *f, const slot *slots, cons
     lua_remove(L, -1 - handler);
     luaL_checkstack(L, f->passed + 12, "record with too many members");
   }
+}
+
+// A member that the payload does not have.
+static void push_unset(lua_State *L, const weir_format *f, int i) {
+  static const slot unset;
+  if (visible(f, i, &unset)) push_field(L, f, i, &unset, 0);
+  else lua_pushnil(L);
+}
+
+// Pushes the values of a function straight from the payload. Returns 0, and what is pushed is no use, unless its members come in the order
+// of the format, once each, and are numbers and texts that records had before.
+static int push_in_order(lua_State *L, const weir_format *f, const uint8_t *p, const uint8_t *end) {
+  int next = 0, passed = f->passed;
+  while (p < end) {
+    uint64_t tag, v;
+    double number;
+    if (!varint(&p, end, &tag) || tag >> 3 >= f->numbers) return 0;
+    int i = f->by_number[tag >> 3] - 1;
+    if (i < 0) return 0;
+    const field *d = &f->field[i];
+    if ((d->flags & (PLAIN | SENT | HIDDEN)) != (PLAIN | SENT) || (tag & 7) != d->wire) return 0;
+    while (next < passed && f->order[next] < i) push_unset(L, f, f->order[next++]);
+    if (next == passed || f->order[next++] != i) return 0;
+    switch (d->kind) {
+    case K_DOUBLE:
+      if (end - p < 8) return 0;
+      memcpy(&number, p, 8);
+      p += 8;
+      lua_pushnumber(L, number);
+      break;
+    case K_STRING:
+      if (!varint(&p, end, &v) || v > (size_t)(end - p)) return 0;
+      lua_pushlstring(L, (const char *)p, (size_t)v);
+      p += v;
+      break;
+    case K_BOOL:
+      if (!varint(&p, end, &v)) return 0;
+      lua_pushboolean(L, v != 0);
+      break;
+    default:
+      if (!varint(&p, end, &v)) return 0;
+      lua_pushnumber(L, (double)integer_of(d->kind, v));
+    }
+  }
+  while (next < passed) push_unset(L, f, f->order[next++]);
+  return passed == f->passed; // see push_call
+}
+
+// As push_call for deliver and a handler, without a scan: most payloads need none. For others it returns 0 and leaves the
+// stack as it was.
+static int push_call_in_order(lua_State *L, const weir_format *f, const uint8_t *p, const uint8_t *end) {
+  if (!f->protobuf || f->deliver <= 0) return 0;
+  int handler = lua_gettop(L), passed = f->passed;
+  luaL_checkstack(L, passed + 12, "record with too many members");
+  lua_rawgeti(L, LUA_REGISTRYINDEX, f->deliver);
+  lua_insert(L, handler);
+  if (push_in_order(L, f, p, end)) return passed + 1;
+  lua_settop(L, handler + 1);
+  lua_remove(L, handler);
+  return 0;
 }
 
 static int push_table(lua_State *L, const weir_format *f, const slot *slots, int depth) {
@@ -514,7 +600,7 @@ static int push_table(lua_State *L, const weir_format *f, const slot *slots, int
   for (int i = 0; i < f->fields; i++) {
     if ((f->field[i].flags & HIDDEN) || !visible(f, i, &slots[i])) continue;
     lua_rawgeti(L, t + 1, f->constants + i + 1);
-    push_field(L, &f->field[i], &slots[i], depth);
+    push_field(L, f, i, &slots[i], depth);
     lua_rawset(L, t);
   }
   lua_settop(L, t);
@@ -553,10 +639,14 @@ int weir_is_record(lua_State *L, int i, uint32_t *type, const uint8_t **p, size_
 int weir_call_with_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, int read_only, int64_t *given) {
   slot slots[MAX_FIELDS];
   if (!read_only && lua_isfunction(L, -1)) {
-    if (n > UINT32_MAX || !scan(f, p, n, slots)) return 0;
-    prepare(L, f, slots);
-    if (f->deliver != LUA_NOREF) {
-      int arguments = push_call(L, f, slots, &f->deliver, 1);
+    int arguments = push_call_in_order(L, f, p, p + n);
+    if (!arguments) {
+      int fits = n > UINT32_MAX ? 0 : scan(f, p, n, slots);
+      if (!fits) return 0;
+      prepare(L, f, slots, fits);
+      if (f->deliver != LUA_NOREF) arguments = push_call(L, f, slots, &f->deliver, 1);
+    }
+    if (arguments) {
       ++*given;
       lua_call(L, arguments, 1);
       return 1;
@@ -573,8 +663,9 @@ int weir_push_record(lua_State *L, weir_format *f, const uint8_t *p, size_t n, i
   if (n > UINT32_MAX) return 0;
   if (!read_only) {
     slot slots[MAX_FIELDS];
-    if (!scan(f, p, n, slots)) return 0;
-    prepare(L, f, slots);
+    int fits = scan(f, p, n, slots);
+    if (!fits) return 0;
+    prepare(L, f, slots, fits);
     if (f->build == LUA_NOREF) return push_table(L, f, slots, 0);
     lua_call(L, push_call(L, f, slots, &f->build, 0), 1);
     return 1;
@@ -603,7 +694,7 @@ static int push_member(lua_State *L, const record *r, int i) {
   }
   i -= f->constants;
   if (!visible(f, i, &r->slots[i])) return 0;
-  push_field(L, &f->field[i], &r->slots[i], 0);
+  push_field(L, f, i, &r->slots[i], 0);
   return 1;
 }
 
@@ -685,6 +776,17 @@ static void push_metatable(lua_State *L, const char *name, int members) {
   lua_setfield(L, m, "__tostring");
 }
 
+static uint8_t wire_of(uint8_t kind) {
+  switch (kind) {
+  case K_DOUBLE:
+    return 1;
+  case K_STRING:
+  case K_MESSAGE:
+    return 2;
+  }
+  return 0;
+}
+
 // Reads what DefineRecord encoded: the type and a list of formats, the root first; messages are
 // references into the list.
 void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r) {
@@ -711,9 +813,11 @@ void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r) {
     f->numbers = weir_u32(r);
     f->constant = calloc((size_t)f->constants + 1, sizeof *f->constant);
     f->field = calloc((size_t)f->fields + 1, sizeof *f->field);
-    f->sent = calloc((size_t)f->fields + 1, 1);
+    f->order = calloc((size_t)f->fields + 1, 1);
+    f->number = calloc((size_t)f->fields + 1, sizeof *f->number);
+    f->message = calloc((size_t)f->fields + 1, sizeof *f->message);
     f->by_number = calloc((size_t)f->numbers + 1, sizeof *f->by_number);
-    if (!f->constant || !f->field || !f->sent || !f->by_number) abort();
+    if (!f->constant || !f->field || !f->order || !f->number || !f->message || !f->by_number) abort();
     lua_createtable(L, f->constants + f->fields, 0);
     int keys = lua_gettop(L);
     lua_createtable(L, 0, f->constants + f->fields);
@@ -733,15 +837,18 @@ void weir_define_record(lua_State *L, weir_vm *vm, weir_reader *r) {
         f->constant[i] = (double)value;
         continue;
       }
-      field *d = &f->field[i - f->constants];
-      d->number = weir_u32(r);
+      int at = i - f->constants;
+      field *d = &f->field[at];
+      f->number[at] = weir_u32(r);
       d->kind = (uint8_t)weir_u32(r);
       d->flags = (uint8_t)weir_u32(r) | (n ? 0 : HIDDEN);
       d->absent = (uint8_t)weir_u32(r);
+      d->wire = wire_of(d->kind);
       uint32_t message = weir_u32(r);
-      if (d->kind == K_MESSAGE) d->message = all[base + (int)message];
-      f->sent[i - f->constants] = n && !unsent(f, d);
-      if (f->protobuf && d->number < f->numbers) f->by_number[d->number] = (uint16_t)(i - f->constants + 1);
+      if (d->kind == K_MESSAGE) f->message[at] = all[base + (int)message];
+      else if (d->kind != K_OPAQUE && !(d->flags & REPEATED)) d->flags |= PLAIN;
+      if (n && !unsent(f, d)) d->flags |= SENT;
+      if (f->protobuf && f->number[at] < f->numbers) f->by_number[f->number[at]] = (uint8_t)(at + 1);
       if (n) f->shown++;
     }
     push_metatable(L, name, members);
