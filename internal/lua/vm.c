@@ -38,7 +38,45 @@ int weir_setup(void) {
   return weir_signal_setup();
 }
 
-// The allocator of a state: malloc, counted. LuaJIT's own gives memory back to the kernel at once.
+// Small pieces that were freed are kept for the next ones of their size, up to SPARE bytes: LuaJIT says how large a piece was, so this
+// is a few instructions where malloc looks for neighbours to join. What it would round up to is a size: 8, 24, 40 ...
+enum { SPARE = 4 << 20, LARGEST_SPARE = 16 * (WEIR_SPARES - 1) + 8 };
+
+static size_t spare_of(size_t size) { return (size + 7) / 16; }
+
+static void *take(weir_vm *vm, size_t size) {
+  if (size > LARGEST_SPARE) return malloc(size);
+  size_t of = spare_of(size);
+  void **p = vm->spare[of];
+  if (!p) return malloc(16 * of + 8);
+  vm->spare[of] = *p;
+  vm->spared -= 16 * of + 8;
+  __builtin_prefetch(*p); // the next one
+  return p;
+}
+
+static void give(weir_vm *vm, void *p, size_t size) {
+  size_t of = spare_of(size);
+  if (!p || size > LARGEST_SPARE || vm->spared > SPARE) {
+    free(p);
+    return;
+  }
+  *(void **)p = vm->spare[of];
+  vm->spare[of] = p;
+  vm->spared += 16 * of + 8;
+}
+
+static void *resize(weir_vm *vm, void *p, size_t old, size_t size) {
+  if (old > LARGEST_SPARE && size > LARGEST_SPARE) return realloc(p, size);
+  if (old <= LARGEST_SPARE && size <= LARGEST_SPARE && spare_of(old) == spare_of(size)) return p;
+  void *q = take(vm, size);
+  if (!q) return NULL;
+  memcpy(q, p, old < size ? old : size);
+  give(vm, p, old);
+  return q;
+}
+
+// The allocator of a state, counted. LuaJIT's own gives memory back to the kernel at once.
 static void *allocate(void *data, void *p, size_t old, size_t size) {
   weir_vm *vm = data;
   if (size > old && vm->limit && vm->used - old + size > vm->limit) {
@@ -46,8 +84,8 @@ static void *allocate(void *data, void *p, size_t old, size_t size) {
   }
   if (size > old) vm->refused = 0;
   void *q = NULL;
-  if (size == 0) free(p);
-  else if (!(q = realloc(p, size))) return NULL;
+  if (size == 0) give(vm, p, old);
+  else if (!(q = p ? resize(vm, p, old, size) : take(vm, size))) return NULL;
   __atomic_store_n(&vm->used, vm->used - old + size, __ATOMIC_RELAXED);
   return q;
 }
@@ -217,6 +255,11 @@ void weir_close(weir_vm *vm) {
   free(vm->error.traceback.p);
   free(vm->reply.p);
   weir_free_formats(vm);
+  for (int i = 0; i < WEIR_SPARES; i++)
+    for (void *p = vm->spare[i], *next; p; p = next) {
+      next = *(void **)p;
+      free(p);
+    }
   free(vm);
 }
 

@@ -8,6 +8,7 @@
 #include <luajit-2.1/lua.h>
 
 #define WEIR_ARGUMENTS 8 // read by Go without another call
+#define WEIR_SPARES 33   // sizes of small pieces of memory
 #define WEIR_DEPTH 100   // Go functions inside Go functions
 
 typedef struct {
@@ -61,6 +62,8 @@ typedef struct weir_vm {
   int index;         // of the Go side
   size_t used, limit, hard_limit, collect_at;
   int refused; // allocations in a row
+  void *spare[WEIR_SPARES]; // freed pieces by their size, each with the address of the next
+  size_t spared;            // bytes of them
   weir_frame *frames[WEIR_DEPTH];
   int depth;
   int hooked, exited, exit_code, exit_line, quiet;
