@@ -151,8 +151,8 @@ func (h *probe) Frame(kind byte, payload []byte, out *Writer) error {
 		}
 		return out.Send(echo, kept[:1])
 	case flood:
-		for i := range 20000 {
-			fmt.Println("line", i, strings.Repeat("x", i%6000))
+		for i := range 500 {
+			fmt.Println("line", i, strings.Repeat("x", i*12))
 		}
 		return out.Send(echo, nil)
 	case work:
