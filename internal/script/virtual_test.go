@@ -83,7 +83,8 @@ func TestBackoff(t *testing.T) {
 		pause(2 * time.Second)
 		pause(4 * time.Second)
 		<-s.exits
-		s.RestartSoon() // too late for this one
+		synctest.Wait() // until the wait has begun
+		s.RestartSoon() // too late for it
 		<-s.ready
 		pause(time.Second)
 		s.stop()
