@@ -71,6 +71,7 @@ var (
 			{Name: "tags", Number: 20, Kind: KindMessage, Repeated: true, Message: &tagFormat},
 			{Name: "tag", Number: 21, Kind: KindMessage, Message: &tagFormat},
 			{Name: "raw", Number: 22, Kind: KindOpaque},
+			{Number: 23, Kind: KindUint32}, // scripts do not see it
 		},
 	}
 )
@@ -519,6 +520,12 @@ func FuzzDecode(f *testing.F) {
 	for i := range members { // in another order, and again
 		f.Add(slices.Concat(slices.Concat(members[i:]...), slices.Concat(members[:i]...)))
 		f.Add(slices.Concat(slices.Concat(members...), members[i]))
+	}
+	newer := [][]byte{varintField(nil, 99, 5), varintField(nil, 23, 300), bytesField(nil, 30, "new"), varintField(nil, 9, 1), {0, 0}, {9<<3 | 7, 0}}
+	for _, unknown := range newer { // or not shown, before, among and behind the others
+		for i := range len(members) + 1 {
+			f.Add(slices.Concat(slices.Concat(members[:i]...), unknown, slices.Concat(members[i:]...)))
+		}
 	}
 	vm := records(f, Options{})
 	eval(f, vm, `

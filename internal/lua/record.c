@@ -536,17 +536,26 @@ static void push_unset(lua_State *L, const weir_format *f, int i) {
 }
 
 // Pushes the values of a function straight from the payload. Returns 0, and what is pushed is no use, unless its members come in the order
-// of the format, once each, and are numbers and texts that records had before.
+// of the format, once each, and are numbers and texts that records had before, or members that nobody sees.
 static int push_in_order(lua_State *L, const weir_format *f, const uint8_t *p, const uint8_t *end) {
   int next = 0, passed = f->passed;
   while (p < end) {
     uint64_t tag, v;
+    const uint8_t *bytes;
     double number;
-    if (!varint(&p, end, &tag) || tag >> 3 >= f->numbers) return 0;
-    int i = f->by_number[tag >> 3] - 1;
-    if (i < 0) return 0;
+    if (!varint(&p, end, &tag)) return 0;
+    int i = tag >> 3 < f->numbers ? f->by_number[tag >> 3] - 1 : -1;
+    if (i < 0) { // a member of a newer sender
+      if (tag >> 3 == 0 || tag > UINT32_MAX || !wire_value(&p, end, tag & 7, &v, &bytes)) return 0;
+      continue;
+    }
     const field *d = &f->field[i];
-    if ((d->flags & (PLAIN | SENT | HIDDEN)) != (PLAIN | SENT) || (tag & 7) != d->wire) return 0;
+    if (!(d->flags & PLAIN) || (tag & 7) != d->wire) return 0;
+    if (d->flags & HIDDEN) {
+      if (!wire_value(&p, end, tag & 7, &v, &bytes)) return 0;
+      continue;
+    }
+    if (!(d->flags & SENT)) return 0;
     while (next < passed && f->order[next] < i) push_unset(L, f, f->order[next++]);
     if (next == passed || f->order[next++] != i) return 0;
     switch (d->kind) {

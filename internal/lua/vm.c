@@ -39,7 +39,7 @@ int weir_setup(void) {
 }
 
 // Small pieces that were freed are kept for the next ones of their size, up to SPARE bytes: LuaJIT says how large a piece was, so this
-// is a few instructions where malloc looks for neighbours to join. What it would round up to is a size: 8, 24, 40 ...
+// is a few instructions where malloc looks for neighbours to join. The sizes are those malloc rounds up to: 8, 24, 40 ... bytes.
 enum { SPARE = 4 << 20, LARGEST_SPARE = 16 * (WEIR_SPARES - 1) + 8 };
 
 static size_t spare_of(size_t size) { return (size + 7) / 16; }
